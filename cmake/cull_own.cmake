@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# What cull's own programs and tests are compiled with; private to them, consumers see none of it.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND PROJECT_IS_TOP_LEVEL)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+function(cull_own target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion)
+  if(CULL_WARNINGS_AS_ERRORS)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(CULL_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${CULL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${CULL_SANITIZE})
+  endif()
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+endfunction()

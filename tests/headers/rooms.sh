@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The include rules of include/cull: a room includes itself and rooms before it; umbrellas are for users; nlohmann and xxHash
+# stay in checkpoint/, Eigen in cpu/eigen.hpp; only config.hpp tests __CUDACC__; nothing prints, aborts or reads the environment.
+set -euo pipefail
+root=${1:?usage: rooms.sh SOURCE_DIR}
+cd "$root/include/cull"
+rooms=(root numeric tensor router expert saliency selection checkpoint cpu cuda distributed)
+rank() { local i; for i in "${!rooms[@]}"; do [[ ${rooms[i]} == "$1" ]] && { echo "$i"; return; }; done; echo "unknown room $1" >&2; exit 1; }
+bad=0 checked=0
+complain() { echo "$1"; bad=1; }
+while read -r file; do
+  room=$(dirname "$file"); [[ $room == . ]] && room=root
+  umbrella=no
+  if [[ $room == root && ! $file =~ ^\./(config|version|error|executor)\.hpp$ ]]; then umbrella=yes; fi
+  while read -r included; do
+    checked=$((checked + 1))
+    target=$(dirname "$included"); [[ $target == . ]] && target=root
+    if [[ $umbrella == yes ]]; then continue; fi
+    if [[ $target == root && ! $included =~ ^(config|version|error|executor)\.hpp$ ]]; then
+      complain "$file includes the umbrella cull/$included"
+    elif (( $(rank "$target") > $(rank "$room") )); then
+      complain "$file (room $room) includes cull/$included (room $target), which comes later"
+    fi
+  done < <(sed -nE 's@^ *#include <cull/([^>]+)>.*@\1@p' "$file")
+  grep -nE '#include <(nlohmann|xxhash)' "$file" | grep -q . && [[ $room != checkpoint ]] && complain "$file includes a library of checkpoint/"
+  grep -nE '#include <Eigen' "$file" | grep -q . && [[ $file != ./cpu/eigen.hpp ]] && complain "$file includes Eigen"
+  grep -nE '#include <(cuda|cub|thrust)' "$file" | grep -q . && complain "$file includes a CUDA header"
+  grep -n '__CUDACC__' "$file" | grep -q '#' && [[ $file != ./config.hpp ]] && complain "$file tests __CUDACC__"
+  grep -nE 'std::(cout|cerr|clog|abort|terminate|exit|getenv)\b|\bprintf *\(' "$file" && complain "$file prints, aborts or reads the environment"
+done < <(find . -name '*.hpp' | sort)
+echo "$checked includes in $(find . -name '*.hpp' | wc -l) headers checked"
+exit $bad

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds with g++ and clang++, runs every test, then the sanitizers on the parts that need them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source cmake/packages.sh
+need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev doctest-dev python3-venv
+
+jobs=$(nproc)
+section() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+configure() { # NAME COMPILER [cmake options...]
+  local name=$1 compiler=$2; shift 2
+  cmake -S . -B "build/$name" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCULL_WARNINGS_AS_ERRORS=ON "$@" >"build/$name.log" ||
+    { cat "build/$name.log"; exit 1; }
+  cmake --build "build/$name" -j "$jobs"
+}
+mkdir -p build
+
+section "g++: everything"
+configure gcc g++ -DCMAKE_BUILD_TYPE=Release
+ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
+
+section "files read by other people's readers"
+tests/interop/safetensors.sh build/gcc/examples/cull
+
+section "clang++: builds without a warning, library tests"
+configure clang clang++ -DCMAKE_BUILD_TYPE=Release '-DCULL_TEST_ROOMS=numeric;tensor;router;expert;saliency;selection;checkpoint'
+ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs"
+
+section "AddressSanitizer and UndefinedBehaviorSanitizer"
+configure asan clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCULL_SANITIZE=address,undefined -DCULL_BUILD_EXAMPLES=OFF \
+  '-DCULL_TEST_ROOMS=tensor;router;expert;saliency;selection;checkpoint'
+ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs"
+
+section "ThreadSanitizer"
+configure tsan clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCULL_SANITIZE=thread -DCULL_BUILD_EXAMPLES=OFF \
+  '-DCULL_TEST_ROOMS=router;expert;saliency'
+ctest --test-dir build/tsan --output-on-failure --no-tests=error -j "$jobs"
+
+section "all passed"
