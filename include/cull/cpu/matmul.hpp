@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include <cull/cpu/on_cpu.hpp>
+#include <cull/expert/matmul.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Dot product of exact f32 values held as f64: eight lanes by position modulo eight, joined as a tree. The one order there is.
+struct ordered_dot {
+  static constexpr std::int64_t lanes = 8;
+
+  static double run(double const* a, double const* b, std::int64_t size) noexcept {
+    double sum[lanes] = {};
+    std::int64_t i = 0;
+    for (; i + lanes <= size; i += lanes) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) sum[lane] += a[i + lane] * b[i + lane];
+    }
+    for (std::int64_t lane = 0; i + lane < size; ++lane) sum[lane] += a[i + lane] * b[i + lane];
+    return join(sum);
+  }
+
+  /// Two tokens against one weight row: the same sums as two calls of `run`, each weight loaded once.
+  static void run_pair(double const* a0, double const* a1, double const* b, std::int64_t size, double* out) noexcept {
+    double first[lanes] = {};
+    double second[lanes] = {};
+    std::int64_t i = 0;
+    for (; i + lanes <= size; i += lanes) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) first[lane] += a0[i + lane] * b[i + lane];
+      for (std::int64_t lane = 0; lane < lanes; ++lane) second[lane] += a1[i + lane] * b[i + lane];
+    }
+    for (std::int64_t lane = 0; i + lane < size; ++lane) {
+      first[lane] += a0[i + lane] * b[i + lane];
+      second[lane] += a1[i + lane] * b[i + lane];
+    }
+    out[0] = join(first);
+    out[1] = join(second);
+  }
+
+ private:
+  static double join(double const* s) noexcept {
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  }
+};
+
+}  // namespace detail
+
+/// Reference: x widened once, each weight row decoded once per batch, rows spread over threads.
+template <>
+struct impl<matmul_op, on_cpu> {
+  template <class Precision, matrix_format F>
+  static void run(on_cpu const& exec, matrix_view<float const> x, matrix<F> const& w, matrix_view<float> y) {
+    auto const panel = widened<Precision>(x);
+    // Starting threads costs some 30 us: below a million products one thread is faster.
+    bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 20);
+    constexpr std::int64_t rows_per_task = 16;
+    for_each_index(small ? on_cpu{1} : exec, (w.rows + rows_per_task - 1) / rows_per_task, [&](std::int64_t task) {
+      std::vector<float> decoded(static_cast<std::size_t>(w.cols));
+      std::vector<double> row(static_cast<std::size_t>(w.cols));
+      for (std::int64_t n = task * rows_per_task; n < std::min((task + 1) * rows_per_task, w.rows); ++n) {
+        for (std::int64_t g = 0; g < w.cols / F::group; ++g) F::decode_group(w.parts, n, g, decoded.data() + g * F::group);
+        std::copy(decoded.begin(), decoded.end(), row.begin());
+        multiply(panel.data(), x.rows(), row.data(), w.cols, F::outer_scale(w.parts), y, n);
+      }
+    });
+  }
+
+ private:
+  template <class Precision>
+  static std::vector<double> widened(matrix_view<float const> x) {
+    std::vector<double> panel(static_cast<std::size_t>(x.rows() * x.cols()));
+    auto out = panel.begin();
+    for (std::int64_t t = 0; t < x.rows(); ++t) {
+      for (float const value : x.row(t)) *out++ = Precision::activation(value);
+    }
+    return panel;
+  }
+
+  static void multiply(double const* panel, std::int64_t tokens, double const* row, std::int64_t size, float outer,
+                       matrix_view<float> y, std::int64_t n) {
+    std::int64_t t = 0;
+    for (; t + 2 <= tokens; t += 2) {
+      double sums[2];
+      detail::ordered_dot::run_pair(panel + t * size, panel + (t + 1) * size, row, size, sums);
+      y(t, n) = static_cast<float>(sums[0] * outer);
+      y(t + 1, n) = static_cast<float>(sums[1] * outer);
+    }
+    if (t < tokens) y(t, n) = static_cast<float>(detail::ordered_dot::run(panel + t * size, row, size) * outer);
+  }
+};
+
+CULL_NAMESPACE_END

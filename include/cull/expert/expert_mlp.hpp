@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+#include <utility>
+
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+#include <cull/executor.hpp>
+#include <cull/expert/activation.hpp>
+#include <cull/expert/precision.hpp>
+#include <cull/tensor/any_matrix.hpp>
+#include <cull/tensor/view.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Weights of a gated expert: gate and up [width, hidden], down [hidden, width].
+template <class M = weight_matrix>
+struct gated_expert {
+  M gate;
+  M up;
+  M down;
+};
+
+struct expert_mlp_op;
+
+/// y = down(act(gate x, up x)) for x [tokens, hidden], y [tokens, hidden], in f32 between the three products.
+/// Batch-invariant as `matmul`: a token's result does not depend on its companions. Throws `errc::shape_mismatch`.
+template <class Precision = f32_precision, class Activation = silu, class Exec, class M, class X>
+  requires std::same_as<std::remove_const_t<X>, float> && implemented_on<expert_mlp_op, Exec>
+void expert_mlp(Exec const& exec, gated_expert<M> const& expert, matrix_view<X, typename Exec::memory_space> x,
+                matrix_view<float, typename Exec::memory_space> y, Activation activation = {}) {
+  impl<expert_mlp_op, Exec>::template run<Precision>(exec, expert, matrix_view<float const, typename Exec::memory_space>{x}, y,
+                                                     activation);
+}
+
+CULL_NAMESPACE_END

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+#include <cull/router/stage.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Acts as if the router had only the rows `kept` (ascending ids): the others are absent from score normalisation, group scores and
+/// choice, whatever their bias. First in a chain. The same bits as routing with sliced rows, ids being those of the full router.
+struct keep_only {
+  static constexpr row_part reads = row_part::logits;
+  static constexpr row_part writes = row_part::candidates;
+  static constexpr row_part before = row_part::scores | row_part::chosen;
+
+  array_view<int const> kept;
+
+  explicit keep_only(array_view<int const> ids) : kept(ids) {}
+
+  CULL_HD void operator()(row_ref row) const {
+    for (auto& c : row.candidate) c = 0;
+    for (int const id : kept) row.candidate[id] = 1;
+  }
+  void check(std::int64_t experts) const {
+    for (std::int64_t i = 0; i < kept.size(); ++i) {
+      if (kept[i] < 0 || kept[i] >= experts || (i > 0 && kept[i] <= kept[i - 1])) {
+        throw error{errc::out_of_range, "keep_only: ids must ascend within [0, " + std::to_string(experts) + "); entry " +
+                                            std::to_string(i) + " is " + std::to_string(kept[i])};
+      }
+    }
+  }
+};
+
+/// Correction bias: added to the scores for the choice only, never to the weights. `bias` has one value per expert.
+struct prefer {
+  static constexpr row_part reads = row_part::scores;
+  static constexpr row_part writes = row_part::choice;
+  static constexpr row_part before = row_part::chosen;
+
+  array_view<float const> bias;
+
+  explicit prefer(array_view<float const> values) : bias(values) {}
+
+  CULL_HD void operator()(row_ref row) const {
+    for (std::int64_t e = 0; e < row.experts(); ++e) row.choice[e] = row.scores[e] + bias[e];
+  }
+  void check(std::int64_t experts) const {
+    if (bias.size() != experts) {
+      throw error{errc::shape_mismatch, "prefer: " + std::to_string(bias.size()) + " bias values for " + std::to_string(experts) +
+                                            " experts"};
+    }
+    for (std::int64_t e = 0; e < experts; ++e) {
+      if (!std::isfinite(bias[e])) throw error{errc::not_finite, "prefer: the bias of expert " + std::to_string(e) + " is not finite"};
+    }
+  }
+};
+
+/// A group's score is the sum of its two best choice scores (DeepSeek-V3, GLM).
+struct sum_of_two {
+  CULL_HD float operator()(float best, float second) const { return best + second; }
+  static constexpr int members = 2;
+};
+/// A group's score is its best choice score (DeepSeek-V2).
+struct maximum {
+  CULL_HD float operator()(float best, float) const { return best; }
+  static constexpr int members = 1;
+};
+
+/// Limits the choice to the `top` best of `groups` contiguous blocks of experts (ties: lower group); the rest is no candidate, as if
+/// masked with -inf. With `keep_only`, groups stay those of the full router.
+template <class GroupScore>
+struct group_stage {
+  static constexpr row_part reads = row_part::choice;
+  static constexpr row_part writes = row_part::candidates;
+  static constexpr row_part before = row_part::chosen;
+
+  int groups;
+  int top;
+  GroupScore group_score{};
+
+  CULL_HD void operator()(row_ref row) const {
+    if (groups <= 1 || top >= groups) return;
+    std::int64_t const width = row.experts() / groups;
+    std::uint64_t surviving = 0;
+    for (int g = 0; g < groups; ++g) {
+      float const own = value(row, g, width);
+      int beaten_by = 0;
+      for (int other = 0; other < groups; ++other) {
+        float const score = value(row, other, width);
+        beaten_by += score > own || (score == own && other < g);
+      }
+      if (beaten_by < top) surviving |= std::uint64_t{1} << g;
+    }
+    for (std::int64_t e = 0; e < width * groups; ++e) {
+      if (!((surviving >> (e / width)) & 1u)) row.candidate[e] = 0;
+    }
+  }
+  void check(std::int64_t experts) const {
+    if (groups <= 1) return;
+    if (groups > 64 || top < 1 || experts % groups != 0 || experts / groups < GroupScore::members) {
+      throw error{errc::shape_mismatch, "within_groups: " + std::to_string(experts) + " experts in " + std::to_string(groups) +
+                                            " groups (best " + std::to_string(top) +
+                                            "): groups must be equal, at most 64, and hold enough experts for their score"};
+    }
+  }
+
+ private:
+  CULL_HD float value(row_ref row, int group, std::int64_t width) const {
+    float best = -std::numeric_limits<float>::infinity();
+    float second = best;
+    for (std::int64_t e = group * width; e < (group + 1) * width; ++e) {
+      if (!row.candidate[e]) continue;
+      float const c = row.choice[e];
+      if (c > best) {
+        second = best;
+        best = c;
+      } else if (c > second) {
+        second = c;
+      }
+    }
+    return group_score(best, second);
+  }
+};
+
+/// `within_groups(8, 4, sum_of_two{})`; a no-op for one group.
+template <class GroupScore>
+constexpr group_stage<GroupScore> within_groups(int groups, int top, GroupScore score) {
+  return {groups, top, score};
+}
+
+CULL_NAMESPACE_END
