@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <engine/feed_forward.hpp>
+
+#include <algorithm>
+#include <optional>
+
+#include <cull/expert.hpp>
+#include <cull/numeric/exp.hpp>
+
+namespace engine {
+namespace {
+
+class dense_layer final : public feed_forward {
+ public:
+  dense_layer(cull::checkpoint const& model, model_config const& config, std::string const& prefix, dense const& products)
+      : mlp_(model, prefix, config.hidden, model.config().integer("intermediate_size"), products) {}
+
+  buffer operator()(matrix_view<float const> x, moe_watch const&) override { return mlp_(x); }
+
+ private:
+  gated_mlp mlp_;
+};
+
+std::optional<gated_mlp> load_shared(cull::checkpoint const& model, model_config const& config, std::string const& prefix,
+                                     dense const& products) {
+  auto const count = model.config().integer("n_shared_experts", 0);
+  if (count == 0) return std::nullopt;
+  return gated_mlp{model, prefix + "shared_experts.", config.hidden, count * model.config().integer("moe_intermediate_size"),
+                   products};
+}
+
+template <class Precision>
+class expert_layer final : public feed_forward {
+ public:
+  expert_layer(cull::checkpoint const& model, model_config const& config, int number, std::string const& prefix,
+               dense const& products)
+      : layer_(model.moe_layer(number)),
+        collect_{products.exec(), cull::model_router(layer_), layer_, Precision{}},
+        shared_(load_shared(model, config, prefix, products)) {}
+
+  buffer operator()(matrix_view<float const> x, moe_watch const& watch) override {
+    auto const routed =
+        watch.observer == nullptr
+            ? collect_.run({.router_input = x})
+            : collect_({.router_input = x, .weights = watch.weights, .sequence = watch.sequence, .domain = watch.domain},
+                       watch.observer->at(layer_.number));
+    if (watch.routing) watch.routing(collect_.routing());
+    buffer out = shared_ ? (*shared_)(x) : buffer{x.rows(), x.cols()};
+    for (std::int64_t t = 0; t < x.rows(); ++t) {
+      for (std::int64_t i = 0; i < x.cols(); ++i) out.row(t)[i] = routed(t, i) + out.row(t)[i];
+    }
+    return out;
+  }
+
+ private:
+  cull::moe_layer<> layer_;
+  cull::collector<cull::on_cpu, decltype(cull::model_router(std::declval<cull::moe_layer<>&>())), cull::moe_layer<>, Precision>
+      collect_;
+  std::optional<gated_mlp> shared_;
+};
+
+}  // namespace
+
+gated_mlp::gated_mlp(cull::checkpoint const& model, std::string const& prefix, std::int64_t hidden, std::int64_t width,
+                     dense const& products)
+    : products_(products),
+      gate_(load_matrix(model, prefix + "gate_proj.weight", width, hidden)),
+      up_(load_matrix(model, prefix + "up_proj.weight", width, hidden)),
+      down_(load_matrix(model, prefix + "down_proj.weight", hidden, width)) {}
+
+buffer gated_mlp::operator()(matrix_view<float const> x) const {
+  buffer inner = products_(x, gate_);
+  buffer const up = products_(x, up_);
+  for (std::int64_t t = 0; t < inner.rows(); ++t) {
+    for (std::int64_t i = 0; i < inner.cols(); ++i) inner.row(t)[i] = cull::silu_f32(inner.row(t)[i]) * up.row(t)[i];
+  }
+  return products_(inner.view(), down_);
+}
+
+std::unique_ptr<feed_forward> load_feed_forward(cull::checkpoint const& model, model_config const& config, int layer,
+                                                dense const& products) {
+  auto const prefix = "model.layers." + std::to_string(layer) + ".mlp.";
+  if (layer < config.first_dense) return std::make_unique<dense_layer>(model, config, prefix, products);
+  if (products.policy() == precision::bf16) {
+    return std::make_unique<expert_layer<cull::bf16_precision>>(model, config, layer, prefix, products);
+  }
+  return std::make_unique<expert_layer<cull::f32_precision>>(model, config, layer, prefix, products);
+}
+
+}  // namespace engine
