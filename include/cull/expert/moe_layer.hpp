@@ -27,10 +27,10 @@ struct moe_layer {
 };
 
 /// Logits [tokens, experts] of a router: x [tokens, hidden] times its weight, f32 as models ask for (`moe_router_dtype`).
-template <class Exec, class X, class M>
+template <class Precision = f32_precision, class Exec, class X, class M>
 void router_logits(Exec const& exec, matrix_view<X, typename Exec::memory_space> x, M const& router_weight,
                    matrix_view<float, typename Exec::memory_space> logits) {
-  matmul(exec, x, router_weight, logits);
+  matmul<Precision>(exec, x, router_weight, logits);
 }
 
 CULL_NAMESPACE_END

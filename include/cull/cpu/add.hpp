@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include <cull/cpu/on_cpu.hpp>
+#include <cull/error.hpp>
+#include <cull/expert/token_groups.hpp>
+#include <cull/saliency/add.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Reference: tokens grouped by expert, experts spread over threads, so that no two threads share a sum.
+template <>
+struct impl<add_op, on_cpu> {
+  template <measure... Measures>
+  static void run(on_cpu const& exec, observation_slot<Measures...> to, routing<> const& chosen, routed_tokens<> const& tokens) {
+    check(to, chosen, tokens);
+    auto const groups = group_by_expert(chosen, to.experts());
+    for_each_index(exec, to.experts(), [&](std::int64_t expert) {
+      for (auto const [token, slot] : groups.of(expert)) {
+        double const weight = tokens.weights.empty() ? 1.0 : tokens.weights[token];
+        if (weight == 0) continue;
+        int const domain = tokens.domain.empty() ? 0 : tokens.domain[token];
+        routed_token const seen{weight, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot)};
+        add_one(to.cell(static_cast<int>(expert), domain), seen, tokens.sequence.empty() ? nullptr : &tokens.sequence[token],
+                measure_list<Measures...>{});
+      }
+    });
+  }
+
+ private:
+  template <measure... Measures>
+  struct measure_list {};
+
+  template <measure... Measures>
+  static void check(observation_slot<Measures...> to, routing<> const& chosen, routed_tokens<> const& tokens) {
+    for (std::int64_t t = 0; t < chosen.tokens(); ++t) {
+      if (!tokens.weights.empty() && !(tokens.weights[t] >= 0 && std::isfinite(tokens.weights[t]))) {
+        throw error{errc::out_of_range, "add: the weight of token " + std::to_string(t) + " must be finite and not negative"};
+      }
+      if (!tokens.domain.empty() && (tokens.domain[t] < 0 || tokens.domain[t] >= to.domains())) {
+        throw error{errc::out_of_range, "add: token " + std::to_string(t) + " is of domain " + std::to_string(tokens.domain[t]) +
+                                            " of " + std::to_string(to.domains())};
+      }
+    }
+  }
+
+  template <class Cell, measure... Measures>
+  static void add_one(Cell& cell, routed_token const& seen, int const* sequence, measure_list<Measures...>) {
+    bool sound = true;
+    ((sound &= cell.sums.state(Measures{}).try_add(Measures{}(seen)) == sum_status::added), ...);
+    double const gate_norm = measures::gate_norm{}(seen);
+    if (!sound || !std::isfinite(gate_norm)) {
+      ++cell.rejected;
+    } else if (sequence == nullptr) {
+      cell.rejected += open_clusters::add_single(seen.weight, gate_norm, cell.sums.clusters()) ? 0 : 1;
+    } else {
+      cell.rejected += cell.open.try_add(*sequence, seen.weight, gate_norm) == sum_status::added ? 0 : 1;
+    }
+  }
+};
+
+CULL_NAMESPACE_END

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+#include <cull/executor.hpp>
+#include <cull/router/routing.hpp>
+#include <cull/saliency/observation.hpp>
+#include <cull/tensor/view.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Norms `[tokens, k]` in f32 or f64, whichever the engine has.
+template <class Space = host_memory>
+class norm_view {
+ public:
+  constexpr norm_view() = default;
+  template <class T>
+    requires std::is_same_v<T, float> || std::is_same_v<T, float const>
+  constexpr norm_view(matrix_view<T, Space> values) : single_(values) {}
+  template <class T>
+    requires std::is_same_v<T, double> || std::is_same_v<T, double const>
+  constexpr norm_view(matrix_view<T, Space> values) : double_(values) {}
+
+  CULL_HD constexpr std::int64_t rows() const { return single_.data() != nullptr ? single_.rows() : double_.rows(); }
+  CULL_HD constexpr std::int64_t cols() const { return single_.data() != nullptr ? single_.cols() : double_.cols(); }
+  CULL_HD constexpr double operator()(std::int64_t token, std::int64_t slot) const {
+    return single_.data() != nullptr ? static_cast<double>(single_(token, slot)) : double_(token, slot);
+  }
+
+ private:
+  matrix_view<float const, Space> single_{};
+  matrix_view<double const, Space> double_{};
+};
+
+/// What `add` is given beside the routing.
+template <class Space = host_memory>
+struct routed_tokens {
+  norm_view<Space> norms;                            ///< [tokens, k]: norm of the raw output of expert ids(t, i) for token t
+  array_view<double const, Space> weights = {};      ///< [tokens], each >= 0; empty: 1 everywhere
+  array_view<int const, Space> sequence = {};        ///< [tokens]: number of a token's sequence; empty: each token is its own
+  array_view<int const, Space> domain = {};          ///< [tokens]: place in the observation's domains; empty: the first
+};
+
+struct add_op;
+
+/// Adds the tokens of a batch to one layer of an observation. A token of weight 0 leaves no trace (padding).
+/// Order-free and exact: the state's bits depend on the tokens only, not on their order, batches or threads.
+/// Throws `errc::shape_mismatch`, `errc::out_of_range` (ids, domains, negative weights) before anything is added; values that
+/// cannot be added are counted (`observation::rejected`).
+template <class Exec, measure... Measures>
+  requires implemented_on<add_op, Exec>
+void add(Exec const& exec, observation_slot<Measures...> to, routing<typename Exec::memory_space> const& chosen,
+         routed_tokens<typename Exec::memory_space> const& tokens) {
+  auto const count = chosen.tokens();
+  auto const fits = [&](std::int64_t size) { return size == 0 || size == count; };
+  if (chosen.weights.rows() != count || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != count ||
+      (count > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
+      !fits(tokens.domain.size())) {
+    throw error{errc::shape_mismatch, "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
+                                          std::to_string(count) + " tokens of " + std::to_string(chosen.k()) + " choices"};
+  }
+  impl<add_op, Exec>::run(exec, to, chosen, tokens);
+}
+
+CULL_NAMESPACE_END

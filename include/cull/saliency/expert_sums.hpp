@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+
+#include <cull/config.hpp>
+#include <cull/saliency/clusters.hpp>
+#include <cull/saliency/measures.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// What was gathered of one expert: the argument of every criterion.
+template <measure... Measures>
+class expert_sums {
+ public:
+  template <class M>
+  static constexpr bool has = (std::same_as<M, Measures> || ...);
+
+  /// Number of routed tokens (with a weight other than 0), unweighted.
+  std::int64_t count() const
+    requires has<measures::count>
+  {
+    return state(cull::count).number;
+  }
+  /// The sum of a measure as f64, rounded once; for `max_norm` the maximum.
+  template <measure M>
+    requires has<M>
+  double sum(M m) const {
+    return state(m).value();
+  }
+  /// The same without rounding.
+  template <measure M>
+    requires has<M>
+  measure_state_t<M> const& exact(M m) const {
+    return state(m);
+  }
+  double max_norm() const
+    requires has<measures::max_norm>
+  {
+    return state(cull::max_norm).greatest;
+  }
+
+  /// Sum of `m` per unit of token weight; 0 where there is none: an expert never chosen scores 0.
+  template <measure M>
+    requires has<M> && has<measures::weight>
+  double mean(M m) const {
+    double const total = sum(cull::weight);
+    return total > 0 ? sum(m) / total : 0.0;
+  }
+
+  /// Standard error of `mean(gate_norm)`, robust to correlation within sequences: that of a ratio of sums over clusters (Cochran,
+  /// Sampling Techniques, 6.3), times sqrt(n / (n - 1)). 0 for fewer than two sequences.
+  double standard_error(measures::gate_norm) const
+    requires has<measures::gate_norm> && has<measures::weight>
+  {
+    double const total = sum(cull::weight);
+    auto const n = static_cast<double>(clusters_.sequences);
+    if (clusters_.sequences < 2 || !(total > 0)) return 0.0;
+    double const ratio = mean(cull::gate_norm);
+    // FMA spelled out, so that no compiler flag decides about it.
+    double const inner = std::fma(ratio, clusters_.nn.value(), -2 * clusters_.nt.value());
+    double const spread = std::fma(ratio, inner, clusters_.tt.value());
+    return spread > 0 ? std::sqrt(spread * (n / (n - 1))) / total : 0.0;
+  }
+
+  cluster_products const& clusters() const { return clusters_; }
+
+  void merge(expert_sums const& other) {
+    (state(Measures{}).merge(other.state(Measures{})), ...);
+    clusters_.merge(other.clusters_);
+  }
+
+  template <measure M>
+  measure_state_t<M>& state(M) {
+    return std::get<slot<M>>(states_).state;
+  }
+  template <measure M>
+  measure_state_t<M> const& state(M) const {
+    return std::get<slot<M>>(states_).state;
+  }
+  cluster_products& clusters() { return clusters_; }
+
+  friend bool operator==(expert_sums const&, expert_sums const&) = default;
+
+ private:
+  // A type per measure, so that two measures with states of one type are told apart.
+  template <class M>
+  struct slot {
+    measure_state_t<M> state{};
+    friend bool operator==(slot const&, slot const&) = default;
+  };
+
+  std::tuple<slot<Measures>...> states_{};
+  cluster_products clusters_{};
+};
+
+CULL_NAMESPACE_END
