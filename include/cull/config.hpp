@@ -21,3 +21,9 @@
 #define CULL_NAMESPACE_END \
   }                        \
   }
+
+CULL_NAMESPACE_BEGIN
+
+inline constexpr char version_string[] = "0.1.0";
+
+CULL_NAMESPACE_END

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cull/config.hpp>
+
+CULL_NAMESPACE_BEGIN
+namespace detail {
+
+/// XXH128 of a sequence of fields; each field is hashed with its length, so that borders count.
+class hasher {
+ public:
+  hasher() { XXH3_128bits_reset(state_.get()); }
+
+  void add(std::span<std::byte const> bytes) {
+    add(static_cast<std::uint64_t>(bytes.size()));
+    append(bytes);
+  }
+  void add(std::string_view text) { add(std::as_bytes(std::span{text})); }
+  void add(std::string const& text) { add(std::string_view{text}); }
+  void add(std::uint64_t number) { XXH3_128bits_update(state_.get(), &number, sizeof number); }
+  /// Bytes without a length, for files that are hashed in pieces.
+  void append(std::span<std::byte const> bytes) { XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()); }
+
+  /// 32 hex digits, as `xxhsum -H2` prints them.
+  std::string hex() const {
+    auto const value = XXH3_128bits_digest(state_.get());
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string out;
+    for (auto const word : {value.high64, value.low64}) {
+      for (int shift = 60; shift >= 0; shift -= 4) out += digits[(word >> shift) & 15];
+    }
+    return out;
+  }
+
+ private:
+  struct deleter {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, deleter> state_{XXH3_createState()};
+};
+
+inline std::string hex_digest(std::span<std::byte const> bytes) {
+  hasher hash;
+  hash.append(bytes);
+  return hash.hex();
+}
+
+}  // namespace detail
+CULL_NAMESPACE_END

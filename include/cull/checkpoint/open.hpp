@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <cull/checkpoint/checkpoint.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Opens a checkpoint step by step; see `checkpoint::open`.
+class checkpoint_opener {
+ public:
+  explicit checkpoint_opener(std::filesystem::path dir) { s_->dir = std::move(dir); }
+
+  checkpoint open() {
+    namespace fs = std::filesystem;
+    if (!fs::is_directory(s_->dir)) {
+      throw error{errc::not_found, fs::exists(s_->dir) ? "is a file; give the model's directory" : "there is no such directory",
+                  {.file = s_->dir.string()}};
+    }
+    auto const config = s_->dir / "config.json";
+    s_->config = config_view{detail::read_text(config), config.string()};
+    s_->family = &find_family(s_->config);
+    s_->router = read_router(*s_->family, s_->config);
+    open_shards();
+    find_layers();
+    s_->experts = count_experts();
+    for (int const layer : s_->moe_layers) check_layer(layer);
+    return checkpoint{s_};
+  }
+
+ private:
+  void open_shards() {
+    auto const index_path = s_->dir / index_file_name;
+    bool const has_index = std::filesystem::exists(index_path);
+    auto const index = has_index ? read_index(index_path) : shard_index{};
+    std::set<std::string> names;
+    for (auto const& [tensor, shard] : index.weight_map) names.insert(shard);
+    if (!has_index) names.insert(single_file_name);
+    for (auto const& name : names) {
+      auto const& file = s_->shards.emplace_back(s_->dir / name);
+      for (auto info : file.tensors()) {
+        info.shard = static_cast<int>(s_->shards.size()) - 1;
+        s_->tensors.push_back(std::move(info));
+      }
+    }
+    std::stable_sort(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
+    check_unique();
+    if (has_index) check_index(index, index_path.string());
+    note_strangers(names);
+  }
+
+  void check_unique() const {
+    auto const twice = std::adjacent_find(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name == b.name; });
+    if (twice == s_->tensors.end()) return;
+    throw error{errc::bad_index, "is in two shards, " + shard_name(*twice) + " and " + shard_name(*(twice + 1)),
+                {.file = s_->dir.string(), .tensor = twice->name}};
+  }
+
+  void check_index(shard_index const& index, std::string const& file) {
+    std::uint64_t total = 0;
+    for (auto const& t : s_->tensors) {
+      total += t.bytes();
+      auto const found = index.weight_map.find(t.name);
+      if (found == index.weight_map.end()) throw error{errc::bad_index, "is in " + shard_name(t) + " but not in the index", {.file = file, .tensor = t.name}};
+      if (found->second != shard_name(t)) {
+        throw error{errc::bad_index, "is in " + shard_name(t) + ", the index says " + found->second, {.file = file, .tensor = t.name}};
+      }
+    }
+    if (index.weight_map.size() != s_->tensors.size()) {
+      for (auto const& [tensor, shard] : index.weight_map) {
+        if (detail::find_tensor(s_->tensors, tensor) == nullptr) {
+          throw error{errc::bad_index, "is in the index but not in " + shard, {.file = file, .tensor = tensor}};
+        }
+      }
+    }
+    if (index.total_size && *index.total_size != total) {
+      s_->warnings.push_back("the index's total_size is " + std::to_string(*index.total_size) + ", the tensors take " + std::to_string(total) + " bytes");
+    }
+  }
+
+  void note_strangers(std::set<std::string> const& names) {
+    for (auto const& entry : std::filesystem::directory_iterator{s_->dir}) {
+      auto const name = entry.path().filename().string();
+      if (name.ends_with(".safetensors") && !names.contains(name)) s_->warnings.push_back(name + " belongs to no index and is ignored");
+    }
+    std::sort(s_->warnings.begin(), s_->warnings.end());
+  }
+
+  void find_layers() {
+    s_->hidden_layers = static_cast<int>(s_->config.integer(s_->family->layers_key));
+    std::set<int> layers;
+    for (auto const& t : s_->tensors) {
+      auto const place = locate(*s_->family, t.name);
+      if (place.layer >= 0 && place.expert < 0 && place.rest == s_->family->router_weight) layers.insert(place.layer);
+    }
+    s_->moe_layers.assign(layers.begin(), layers.end());
+    if (s_->moe_layers.empty()) throw error{errc::unsupported_model, "has no layer with routed experts", {.file = s_->dir.string()}};
+    auto const mtp = std::count_if(layers.begin(), layers.end(), [&](int layer) { return layer >= s_->hidden_layers; });
+    if (auto const said = s_->config.integer(s_->family->mtp_key, 0); said != mtp) {
+      s_->warnings.push_back("config.json says " + std::string{s_->family->mtp_key} + " = " + std::to_string(said) + ", the tensors have " + std::to_string(mtp));
+    }
+  }
+
+  /// One number under every alias.
+  int count_experts() const {
+    std::int64_t count = 0;
+    std::string first;
+    for (auto const key : s_->family->count_keys) {
+      if (!s_->config.has(key)) continue;
+      auto const value = s_->config.integer(key);
+      if (first.empty()) {
+        count = value;
+        first = key;
+      } else if (value != count) {
+        throw error{errc::bad_config, "'" + first + "' is " + std::to_string(count) + " and '" + std::string{key} + "' is " + std::to_string(value) +
+                                          "; one number of experts is wanted", {.file = s_->config.file()}};
+      }
+    }
+    if (first.empty() || count < 1 || count > 65536) {
+      throw error{errc::bad_config, "no usable number of experts under '" + std::string{s_->family->count_keys[0]} + "'", {.file = s_->config.file()}};
+    }
+    return static_cast<int>(count);
+  }
+
+  void check_layer(int layer) const {
+    auto const prefix = numbered(s_->family->layer_prefix, layer);
+    auto const rows = [&](std::string_view rest) {
+      auto const* const t = detail::find_tensor(s_->tensors, prefix + std::string{rest});
+      if (t == nullptr) return static_cast<std::int64_t>(s_->experts);
+      return t->shape.empty() ? 0 : static_cast<std::int64_t>(t->shape[0]);
+    };
+    for (auto const rest : {s_->family->router_weight, s_->family->correction_bias}) {
+      if (rows(rest) == s_->experts) continue;
+      throw error{errc::bad_config, "has " + std::to_string(rows(rest)) + " rows, config.json says " + std::to_string(s_->experts) + " experts",
+                  {.file = s_->dir.string(), .tensor = prefix + std::string{rest}}};
+    }
+  }
+
+  std::string shard_name(tensor_info const& t) const { return s_->shards[static_cast<std::size_t>(t.shard)].path().filename().string(); }
+
+  std::shared_ptr<checkpoint::state> s_ = std::make_shared<checkpoint::state>();
+};
+
+inline checkpoint checkpoint::open(std::filesystem::path dir) { return checkpoint_opener{std::move(dir)}.open(); }
+
+CULL_NAMESPACE_END

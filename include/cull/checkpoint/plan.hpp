@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <cull/checkpoint/checkpoint.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+#include <cull/selection/select.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// What becomes of the MTP layers: pruned by their own scores, dropped, or pruned by another layer's keep-set.
+struct mtp_policy {
+  enum class kind { own, drop, copy };
+  kind what = kind::own;
+  int layer = 0;  ///< whose keep-set to copy
+
+  static mtp_policy own() { return {}; }
+  static mtp_policy drop() { return {kind::drop, 0}; }
+  static mtp_policy copy(int layer) { return {kind::copy, layer}; }
+  friend bool operator==(mtp_policy const&, mtp_policy const&) = default;
+};
+
+/// How clear a layer's cut was; for people, `apply` does not look at it.
+struct cut_note {
+  double margin = 0;
+  std::vector<int> tied;
+  std::vector<int> never_chosen;
+};
+
+/// Which experts of which layer stay: everything that `apply` needs beside the model.
+struct pruning_plan {
+  std::string model_digest;                ///< empty: made elsewhere, for any model it fits
+  std::string criterion;                   ///< for people
+  mtp_policy mtp;
+  std::map<int, std::vector<int>> layers;  ///< kept original ids, ascending
+  std::map<int, cut_note> notes;
+};
+
+struct plan_options {
+  std::string criterion = {};
+  mtp_policy mtp = {};
+};
+
+namespace detail {
+
+[[noreturn]] inline void refuse_plan(std::string const& why) { throw error{errc::bad_plan, "plan: " + why}; }
+
+inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> const& kept) {
+  auto const at = "layer " + std::to_string(layer) + ": ";
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i] < 0 || kept[i] >= model.experts()) {
+      refuse_plan(at + "expert " + std::to_string(kept[i]) + " does not exist, there are " + std::to_string(model.experts()));
+    }
+    if (i > 0 && kept[i] <= kept[i - 1]) refuse_plan(at + "ids must ascend, " + std::to_string(kept[i]) + " follows " + std::to_string(kept[i - 1]));
+  }
+  auto const& r = model.router();
+  int const groups = std::max(1, r.groups);
+  int const count = static_cast<int>(kept.size());
+  if (count < r.top_k || count / groups * std::min(groups, std::max(1, r.top_groups)) < r.top_k) {
+    refuse_plan(at + std::to_string(count) + " experts are too few for a router that chooses " + std::to_string(r.top_k));
+  }
+  std::vector<int> per_group(static_cast<std::size_t>(groups));
+  for (int const id : kept) ++per_group[static_cast<std::size_t>(id / (model.experts() / groups))];
+  if (std::any_of(per_group.begin(), per_group.end(), [&](int n) { return n * groups != count; })) {
+    refuse_plan(at + "each of the router's " + std::to_string(groups) + " groups must keep the same number of experts");
+  }
+  if (groups > 1 && count / groups < 2) refuse_plan(at + "a group needs at least two experts");
+}
+
+}  // namespace detail
+
+/// The keep-set of every MoE layer that the output has, the MTP policy applied. Throws `errc::bad_plan` where the plan does not fit
+/// the model: another model, missing or unknown layers, ids, counts that differ between layers (config.json has one number), too few
+/// experts, unequal groups.
+inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, pruning_plan const& plan) {
+  if (!plan.model_digest.empty() && plan.model_digest != model.digest()) {
+    detail::refuse_plan("was made for another model (digest " + plan.model_digest + ", this model has " + model.digest() + ")");
+  }
+  auto const mtp = model.mtp_layers();
+  std::map<int, std::vector<int>> out;
+  for (int const layer : model.moe_layers()) {
+    bool const is_mtp = std::find(mtp.begin(), mtp.end(), layer) != mtp.end();
+    if (is_mtp && plan.mtp.what == mtp_policy::kind::drop) continue;
+    int const source = is_mtp && plan.mtp.what == mtp_policy::kind::copy ? plan.mtp.layer : layer;
+    auto const found = plan.layers.find(source);
+    if (found == plan.layers.end()) {
+      detail::refuse_plan("layer " + std::to_string(source) + " is missing" + (is_mtp ? "; choose an MTP policy that covers it" : ""));
+    }
+    detail::check_keep_set(model, source, found->second);
+    out[layer] = found->second;
+  }
+  for (auto const& [layer, kept] : plan.layers) {
+    if (!std::binary_search(model.moe_layers().begin(), model.moe_layers().end(), layer)) {
+      detail::refuse_plan("layer " + std::to_string(layer) + " has no routed experts in this model");
+    }
+  }
+  for (auto const& [layer, kept] : out) {
+    if (kept.size() != out.begin()->second.size()) {
+      detail::refuse_plan("layer " + std::to_string(layer) + " keeps " + std::to_string(kept.size()) + " experts, layer " +
+                          std::to_string(out.begin()->first) + " keeps " + std::to_string(out.begin()->second.size()) +
+                          "; config.json has one number for all");
+    }
+  }
+  return out;
+}
+
+/// A plan from a selection made on this model. Throws `errc::bad_plan`.
+inline pruning_plan plan(checkpoint const& model, selection const& chosen, plan_options const& options = {}) {
+  pruning_plan out{.model_digest = model.digest(), .criterion = options.criterion, .mtp = options.mtp, .layers = {}, .notes = {}};
+  auto const mtp = model.mtp_layers();
+  for (auto const& layer : chosen.layers) {
+    bool const is_mtp = std::find(mtp.begin(), mtp.end(), layer.layer) != mtp.end();
+    if (is_mtp && options.mtp.what != mtp_policy::kind::own) continue;
+    out.layers[layer.layer] = layer.kept;
+    out.notes[layer.layer] = {layer.margin, layer.tied, layer.never_chosen};
+  }
+  keep_sets(model, out);
+  return out;
+}
+
+CULL_NAMESPACE_END

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <cull/checkpoint/index.hpp>
+#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/output_file.hpp>
+#include <cull/checkpoint/plan.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// "own", "drop" or "copy:<layer>". Throws `errc::bad_plan`.
+inline mtp_policy parse_mtp_policy(std::string_view text) {
+  if (text == "own") return mtp_policy::own();
+  if (text == "drop") return mtp_policy::drop();
+  int layer = -1;
+  if (text.starts_with("copy:")) {
+    auto const digits = text.substr(5);
+    auto const [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
+    if (code == std::errc{} && end == digits.data() + digits.size() && layer >= 0) return mtp_policy::copy(layer);
+  }
+  throw error{errc::bad_plan, "MTP policy '" + std::string{text} + "' is none of own, drop, copy:<layer>"};
+}
+
+inline std::string to_text(mtp_policy const& policy) {
+  if (policy.what == mtp_policy::kind::own) return "own";
+  return policy.what == mtp_policy::kind::drop ? "drop" : "copy:" + std::to_string(policy.layer);
+}
+
+namespace detail {
+
+inline constexpr char plan_format[] = "cull-plan";
+
+/// Layer numbers ascending, one layer per line, so that plans can be read and compared.
+template <class Map, class Write>
+std::string layer_lines(Map const& map, Write&& write) {
+  std::string out = "{";
+  char const* separator = "\n    \"";
+  for (auto const& [layer, value] : map) {
+    out += separator + std::to_string(layer) + "\": " + write(value);
+    separator = ",\n    \"";
+  }
+  return out + (map.empty() ? "}" : "\n  }");
+}
+
+inline json cut_json(cut_note const& note) {
+  json out;
+  out["margin"] = std::isfinite(note.margin) ? json(note.margin) : json(nullptr);
+  out["tied"] = note.tied;
+  out["never_chosen"] = note.never_chosen;
+  return out;
+}
+
+inline int layer_number(std::string const& key, std::string const& file) {
+  int number = 0;
+  auto const [end, code] = std::from_chars(key.data(), key.data() + key.size(), number);
+  if (code != std::errc{} || end != key.data() + key.size() || number < 0 || std::to_string(number) != key) {
+    throw error{errc::bad_plan, "'" + key + "' is not a layer number", {.file = file}};
+  }
+  return number;
+}
+
+inline std::vector<int> id_list(json const& value, std::string const& what, std::string const& file) {
+  std::vector<int> out;
+  auto const refuse = [&] { throw error{errc::bad_plan, what + " must be a list of expert ids", {.file = file}}; };
+  if (!value.is_array()) refuse();
+  for (auto const& id : value) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > 1'000'000) refuse();
+    out.push_back(id.get<int>());
+  }
+  return out;
+}
+
+inline std::string text_member(json const& root, char const* key, std::string const& otherwise, std::string const& file) {
+  if (!root.contains(key)) return otherwise;
+  if (!root.at(key).is_string()) throw error{errc::bad_plan, std::string{"'"} + key + "' must be a string", {.file = file}};
+  return root.at(key).get<std::string>();
+}
+
+inline cut_note read_note(json const& value, std::string const& file) {
+  cut_note note{.margin = std::numeric_limits<double>::infinity(), .tied = {}, .never_chosen = {}};
+  if (!value.is_object()) throw error{errc::bad_plan, "'cuts' must hold objects", {.file = file}};
+  if (value.contains("margin") && value.at("margin").is_number()) note.margin = value.at("margin").get<double>();
+  if (value.contains("tied")) note.tied = id_list(value.at("tied"), "'tied'", file);
+  if (value.contains("never_chosen")) note.never_chosen = id_list(value.at("never_chosen"), "'never_chosen'", file);
+  return note;
+}
+
+}  // namespace detail
+
+/// A plan as JSON text; the same plan gives the same bytes.
+inline std::string to_json(pruning_plan const& plan) {
+  using detail::json;
+  auto const dump = [](auto const& value) { return json(value).dump(); };
+  std::string out = std::string{"{\n  \"format\": \""} + detail::plan_format + "\",\n  \"version\": 1,\n";
+  out += "  \"model_digest\": " + dump(plan.model_digest) + ",\n  \"criterion\": " + dump(plan.criterion) + ",\n";
+  out += "  \"mtp\": " + dump(to_text(plan.mtp)) + ",\n  \"layers\": " + detail::layer_lines(plan.layers, dump);
+  out += ",\n  \"cuts\": " + detail::layer_lines(plan.notes, [](cut_note const& note) { return detail::cut_json(note).dump(); });
+  return out + "\n}\n";
+}
+
+/// Reads a plan; one made by hand or by another tool needs "layers" only. Throws `errc::bad_json`, `errc::bad_plan`.
+inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
+  using detail::json;
+  auto const root = detail::parse_json(text, file);
+  if (!root.is_object() || !root.contains("layers") || !root.at("layers").is_object()) {
+    throw error{errc::bad_plan, "has no object 'layers' of kept expert ids per layer", {.file = file}};
+  }
+  if (detail::text_member(root, "format", detail::plan_format, file) != detail::plan_format ||
+      (root.contains("version") && root.at("version") != 1)) {
+    throw error{errc::bad_plan, "is not a plan of version 1", {.file = file}};
+  }
+  pruning_plan out{.model_digest = detail::text_member(root, "model_digest", "", file),
+                   .criterion = detail::text_member(root, "criterion", "", file),
+                   .mtp = parse_mtp_policy(detail::text_member(root, "mtp", "own", file)),
+                   .layers = {},
+                   .notes = {}};
+  for (auto const& [key, ids] : root.at("layers").items()) {
+    out.layers[detail::layer_number(key, file)] = detail::id_list(ids, "layer " + key, file);
+  }
+  if (root.contains("cuts") && root.at("cuts").is_object()) {
+    for (auto const& [key, note] : root.at("cuts").items()) out.notes[detail::layer_number(key, file)] = detail::read_note(note, file);
+  }
+  return out;
+}
+
+inline pruning_plan load_plan(std::filesystem::path const& path) { return parse_plan(detail::read_text(path), path.string()); }
+
+/// Whole or not at all. Throws `errc::already_exists`, `errc::io`.
+inline void save(pruning_plan const& plan, std::filesystem::path const& path, overwrite policy = overwrite::no) {
+  write_file(path, to_json(plan), policy);
+}
+
+CULL_NAMESPACE_END

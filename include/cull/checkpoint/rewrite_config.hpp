@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <cull/checkpoint/family.hpp>
+#include <cull/checkpoint/json_text.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+
+CULL_NAMESPACE_BEGIN
+namespace detail {
+
+/// What a pruning means for names and counts.
+struct renaming {
+  cull::family const* family = nullptr;
+  std::map<int, std::vector<int>> const* kept = nullptr;  ///< per layer of the output
+  int experts = 0;                                        ///< per layer of the output
+  bool mtp_dropped = false;
+};
+
+/// The new number of an expert, or nothing where it is dropped.
+inline std::optional<int> new_number(renaming const& by, int layer, int expert) {
+  auto const found = by.kept->find(layer);
+  if (found == by.kept->end()) return std::nullopt;
+  auto const at = std::lower_bound(found->second.begin(), found->second.end(), expert);
+  if (at == found->second.end() || *at != expert) return std::nullopt;
+  return static_cast<int>(at - found->second.begin());
+}
+
+/// A module name that may point at one expert, taken apart: "model.layers.3.mlp.experts.7" with or without what follows.
+struct expert_mention {
+  int layer = 0, expert = 0;
+  std::string_view rest;
+};
+
+/// Throws `errc::bad_config` for a wildcard in the place of a number, which renumbering cannot keep true.
+inline std::optional<expert_mention> find_expert_mention(cull::family const& of, std::string_view text, std::string const& file) {
+  auto rest = text;
+  auto const experts = of.expert_prefix.substr(0, of.expert_prefix.find("{}"));
+  auto const refuse = [&] {
+    throw error{errc::bad_config, "'" + std::string{text} + "' names experts by a wildcard that renumbering would change; spell it out", {.file = file}};
+  };
+  auto const layer = take_numbered(rest, of.layer_prefix);
+  if (!layer) {
+    auto const at = text.find(experts);
+    if (at != std::string_view::npos && at + experts.size() < text.size() && std::isdigit(static_cast<unsigned char>(text[at + experts.size()]))) refuse();
+    return std::nullopt;
+  }
+  if (!rest.starts_with(experts)) return std::nullopt;
+  rest.remove_prefix(experts.size());
+  int expert = 0;
+  auto const [end, code] = std::from_chars(rest.data(), rest.data() + rest.size(), expert);
+  if (code != std::errc{}) return std::nullopt;
+  rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+  if (!rest.empty() && rest[0] != '.') refuse();
+  return expert_mention{*layer, expert, rest};
+}
+
+/// The same name after pruning; empty where its expert is gone.
+inline std::string renamed(renaming const& by, expert_mention const& mention) {
+  auto const number = new_number(by, mention.layer, mention.expert);
+  if (!number) return {};
+  auto prefix = numbered(by.family->expert_prefix, *number);
+  prefix.pop_back();
+  return numbered(by.family->layer_prefix, mention.layer) + prefix + std::string{mention.rest};
+}
+
+/// Members of one list or object, in the order of the text.
+using member_list = std::vector<json_span>;
+
+/// The text of a member under its new name: the element of a list, or the key of an object's member.
+inline std::string renamed_member(std::string_view text, json_span const& member, std::string const& name) {
+  auto const quoted = json(name).dump();
+  if (member.member == member.begin) return quoted;
+  auto key_end = member.member + 1;
+  for (; text[key_end] != '"'; ++key_end) key_end += text[key_end] == '\\' ? 1u : 0u;
+  return quoted + std::string{text.substr(key_end + 1, member.end - key_end - 1)};
+}
+
+/// The edit that renumbers or removes the members that mention experts, if any does; separators stay as they were.
+inline std::optional<text_edit> renumber_members(renaming const& by, std::string_view text, member_list const& members, std::string const& file) {
+  std::string joined;
+  bool changed = false;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    auto const& m = members[i];
+    auto now = std::string{text.substr(m.member, m.end - m.member)};
+    bool const is_element = m.member == m.begin;
+    std::string const mentioned = !is_element ? m.path.back() : text[m.begin] == '"' ? json::parse(now).get<std::string>() : std::string{};
+    if (auto const mention = find_expert_mention(*by.family, mentioned, file)) {
+      changed = true;
+      auto const name = renamed(by, *mention);
+      if (name.empty()) continue;
+      now = renamed_member(text, m, name);
+    }
+    if (!joined.empty()) joined += text.substr(members[i - 1].end, m.member - members[i - 1].end);
+    joined += now;
+  }
+  if (!changed) return std::nullopt;
+  return text_edit{members.front().member, members.back().end, joined};
+}
+
+/// Groups the direct members of every list and object.
+inline std::map<std::vector<std::string>, member_list> members_by_parent(std::vector<json_span> const& spans) {
+  std::map<std::vector<std::string>, member_list> out;
+  for (auto const& span : spans) {
+    if (span.path.empty()) continue;
+    out[{span.path.begin(), span.path.end() - 1}].push_back(span);
+  }
+  return out;
+}
+
+inline std::vector<text_edit> mention_edits(renaming const& by, std::string_view text, std::vector<json_span> const& spans, std::string const& file) {
+  std::vector<text_edit> edits;
+  for (auto const& [parent, members] : members_by_parent(spans)) {
+    if (auto edit = renumber_members(by, text, members, file)) edits.push_back(std::move(*edit));
+  }
+  return edits;
+}
+
+/// config.json of the pruned model: every key that holds the number of experts, and names of experts in ignore lists; every other
+/// byte is the source's. Dropping the MTP layers sets their number to 0.
+inline std::string rewrite_config(renaming const& by, std::string_view text, std::string const& file) {
+  auto const spans = json_locator{text}.locate();
+  auto edits = mention_edits(by, text, spans, file);
+  for (auto const& span : spans) {
+    if (span.path.size() != 1) continue;
+    auto const& key = span.path[0];
+    auto const& counts = by.family->count_keys;
+    bool const is_count = std::find(counts.begin(), counts.end(), key) != counts.end() && text.substr(span.begin, 4) != "null";
+    if (is_count) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
+    if (by.mtp_dropped && key == by.family->mtp_key) edits.push_back({span.begin, span.end, "0"});
+  }
+  return edited(text, std::move(edits));
+}
+
+/// hf_quant_config.json of the pruned model.
+inline std::string rewrite_quant_config(renaming const& by, std::string_view text, std::string const& file) {
+  parse_json(text, file);
+  return edited(text, mention_edits(by, text, json_locator{text}.locate(), file));
+}
+
+}  // namespace detail
+CULL_NAMESPACE_END
