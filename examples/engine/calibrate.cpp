@@ -17,6 +17,8 @@ std::vector<std::string> domain_names(std::span<sequence const> sequences, calib
 
 }  // namespace
 
+std::string settings_text(precision policy) { return policy == precision::bf16 ? "precision=bf16" : "precision=f32"; }
+
 calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::span<sequence const> sequences,
                       calibration_options const& options) {
   auto const start = std::chrono::steady_clock::now();
@@ -28,6 +30,7 @@ calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::spa
                                                     .domains = domain_names(sequences, options)}}};
   auto& provenance = out.observation.provenance();
   provenance.model_digest = model.digest();
+  provenance.settings = settings_text(options.precision);
   provenance.sequences = digest(sequences);
   std::sort(provenance.sequences.begin(), provenance.sequences.end());
   auto const counters = runner.run(sequences, {.observer = &out.observation, .progress = options.progress});

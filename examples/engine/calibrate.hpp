@@ -28,6 +28,9 @@ struct calibration {
   double seconds = 0;
 };
 
+/// What an observation says about the policy it was taken under.
+std::string settings_text(precision policy);
+
 /// Runs the model over the sequences and sums what its experts do. The observation is the same bits whatever batch_tokens, the
 /// number of threads and the order of the sequences; parts of a set, calibrated apart, merge to the whole one's bits.
 calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::span<sequence const> sequences,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cull/checkpoint/apply.hpp>
+#include <cull/checkpoint/audit.hpp>
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/observation_file.hpp>

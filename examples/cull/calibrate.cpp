@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <engine/calibrate.hpp>
+#include <engine/states.hpp>
+
+#include "options.hpp"
+#include "verbs.hpp"
+
+namespace program {
+namespace {
+
+struct calibrate_options {
+  std::string model;
+  std::vector<std::string> data, states, emphases;
+  bool by_domain = false;
+  output_options output;
+  run_options running;
+};
+
+std::int64_t never_chosen(engine::observation const& seen) {
+  std::int64_t out = 0;
+  for (int const layer : seen.layers()) {
+    for (int e = 0; e < seen.experts(layer); ++e) out += seen.sums(layer, e).count() == 0 ? 1 : 0;
+  }
+  return out;
+}
+
+engine::calibration run_model(cull::checkpoint const& model, calibrate_options const& o, progress_line& line) {
+  if (!o.states.empty()) {
+    std::vector<std::filesystem::path> const files{o.states.begin(), o.states.end()};
+    return engine::calibrate_from_states(model, o.running.exec(), files, {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)});
+  }
+  auto const sequences = read_data(o.data, o.emphases, model.config().integer("vocab_size"));
+  return engine::calibrate(model, o.running.exec(), sequences,
+                           {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .by_domain = o.by_domain, .progress = std::ref(line)});
+}
+
+void calibrate(calibrate_options const& o, console const& out) {
+  o.output.check();
+  for (auto const& text : o.emphases) parse_emphasis(text);
+  auto const model = cull::checkpoint::open(o.model);
+  progress_line line{"tokens", 1};
+  auto const result = run_model(model, o, line);
+  cull::save(result.observation, o.output.path, o.output.policy());
+  auto const never = never_chosen(result.observation);
+  out.say("calibrated on " + std::to_string(result.observation.provenance().sequences.size()) + " sequences, " + std::to_string(result.tokens) +
+          " tokens in " + fixed(result.seconds, 1) + " s (" + std::to_string(result.threads) + " threads, " + std::to_string(result.batches) + " batches)");
+  if (never > 0) out.say(std::to_string(never) + " experts were never chosen; they score 0");
+  out.say("wrote " + o.output.path);
+  out.result({{"sequences", result.observation.provenance().sequences.size()},
+              {"tokens", result.tokens},
+              {"batches", result.batches},
+              {"threads", result.threads},
+              {"seconds", result.seconds},
+              {"never_chosen", never},
+              {"precision", o.running.precision},
+              {"out", o.output.path}});
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, console& out, action& run) {
+  auto* const verb = add_verb(app, out, "calibrate", "Measure on texts how much each expert matters",
+                              "cull calibrate GLM-5.2-NVFP4 --data code.jsonl --data traces.jsonl --emphasize 262:16:6 --out term.obs.safetensors");
+  auto const o = std::make_shared<calibrate_options>();
+  verb->add_option("MODEL", o->model, "directory of the model")->required();
+  auto* const data = verb->add_option("--data", o->data, "calibration sequences (JSON lines); may be given several times");
+  auto* const states = verb->add_option("--states", o->states, "recorded inputs of the MoE blocks (safetensors with block_input.L) instead of --data");
+  data->excludes(states);
+  verb->add_option("--emphasize", o->emphases, "TOKEN:RADIUS:WEIGHT multiplies the weight of tokens near each TOKEN")->excludes(states);
+  verb->add_flag("--by-domain", o->by_domain, "keep the sums of each domain apart")->excludes(states);
+  o->output.add_to(*verb, "observation file to write");
+  o->running.add_to(*verb);
+  verb->callback([=, &out, &run] {
+    if (o->data.empty() && o->states.empty()) throw CLI::RequiredError{"--data or --states"};
+    run = [=, &out] { calibrate(*o, out); };
+  });
+}
+
+}  // namespace program

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <map>
+
+#include "options.hpp"
+#include "verbs.hpp"
+
+namespace program {
+namespace {
+
+std::string range(std::vector<int> const& numbers) {
+  if (numbers.empty()) return "none";
+  bool const dense = numbers.back() - numbers.front() + 1 == static_cast<int>(numbers.size());
+  if (numbers.size() > 1 && dense) return std::to_string(numbers.front()) + "-" + std::to_string(numbers.back());
+  std::string out;
+  for (int const n : numbers) out += (out.empty() ? "" : ", ") + std::to_string(n);
+  return out;
+}
+
+/// Storage of the weights of one role, told from headers.
+std::map<std::string, std::map<std::string, std::int64_t>> formats(cull::checkpoint const& model) {
+  std::map<std::string, std::map<std::string, std::int64_t>> out;
+  for (auto const& t : model.tensors()) {
+    if (!t.name.ends_with(".weight") || t.shape.size() != 2) continue;
+    bool const nvfp4 = model.find(t.name + "_scale_2") != nullptr;
+    ++out[std::string{cull::role_of(model.family(), t.name)}][nvfp4 ? "NVFP4 (modelopt)" : std::string{cull::name(t.type)}];
+  }
+  return out;
+}
+
+json to_json(cull::ledger const& ledger) {
+  json rows = json::array();
+  for (auto const& r : ledger.rows) rows.push_back({{"role", r.role}, {"tensors", r.tensors}, {"bytes", r.bytes}});
+  return {{"tensors", ledger.tensors}, {"bytes", ledger.bytes}, {"rows", rows}};
+}
+
+json router_json(cull::router_settings const& r) {
+  return {{"scoring", r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"},
+          {"top_k", r.top_k},
+          {"groups", r.groups},
+          {"top_groups", r.top_groups},
+          {"renormalize", r.renormalize == cull::renormalization::on},
+          {"scaling", r.scaling}};
+}
+
+void print(cull::checkpoint const& model, std::vector<std::string> const& warnings, console const& out) {
+  auto const& r = model.router();
+  auto const ledger = model.ledger();
+  auto const kinds = formats(model);
+  out.say("family         " + std::string{model.family().model_type});
+  out.say("MoE layers     " + range(model.moe_layers()) + " (MTP: " + range(model.mtp_layers()) + ")");
+  out.say("experts        " + std::to_string(model.experts()) + " a layer, " + std::to_string(r.top_k) + " chosen per token");
+  out.say("router         " + std::string{r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", " + std::to_string(r.groups) +
+          " group(s)" + (r.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaled by " + fixed(static_cast<double>(r.scaling), 3));
+  out.say("digest         " + model.digest());
+  out.say("");
+  out.say(left("role", 18) + right("tensors", 10) + right("bytes", 16) + "  weights stored as");
+  for (auto const& row : ledger.rows) {
+    std::string stored;
+    if (auto const found = kinds.find(row.role); found != kinds.end()) {
+      for (auto const& [kind, count] : found->second) stored += (stored.empty() ? "" : ", ") + kind;
+    }
+    out.say(left(row.role, 18) + right(std::to_string(row.tensors), 10) + right(std::to_string(row.bytes), 16) + "  " + stored);
+  }
+  out.say(left("all", 18) + right(std::to_string(ledger.tensors), 10) + right(std::to_string(ledger.bytes), 16));
+  for (auto const& w : warnings) out.say("warning: " + w);
+}
+
+void inspect(std::string const& dir, console const& out) {
+  auto const model = cull::checkpoint::open(dir);
+  auto const warnings = cull::audit(model);
+  print(model, warnings, out);
+  json stored;
+  for (auto const& [role, kinds] : formats(model)) stored[role] = kinds;
+  out.result({{"family", model.family().model_type},
+              {"moe_layers", model.moe_layers()},
+              {"mtp_layers", model.mtp_layers()},
+              {"experts", model.experts()},
+              {"router", router_json(model.router())},
+              {"digest", model.digest()},
+              {"formats", stored},
+              {"ledger", to_json(model.ledger())},
+              {"warnings", warnings}});
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, console& out, action& run) {
+  auto* const verb = add_verb(app, out, "inspect", "Show family, layers, experts, router, formats and bytes by role", "cull inspect GLM-5.2-NVFP4");
+  auto const dir = std::make_shared<std::string>();
+  verb->add_option("MODEL", *dir, "directory of the model")->required();
+  verb->callback([=, &out, &run] { run = [=, &out] { inspect(*dir, out); }; });
+}
+
+}  // namespace program

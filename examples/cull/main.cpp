@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `cull`: verbs over the library. Exit status 0: done, 1: failed, 2: wrong use.
+#include <exception>
+#include <iostream>
+
+#include <cull/error.hpp>
+
+#include "verbs.hpp"
+
+namespace {
+
+int wrong_use(CLI::App const& app, CLI::ParseError const& problem) {
+  std::cerr << "cull: " << problem.what() << "\nTry '" << app.get_name();
+  for (auto const* verb : app.get_subcommands()) std::cerr << ' ' << verb->get_name();
+  std::cerr << " --help'.\n";
+  return 2;
+}
+
+int failed(program::console const& out, std::string const& what) {
+  std::cerr << "cull: " << what << '\n';
+  out.result({{"error", what}});
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  program::console out;
+  program::action run;
+  CLI::App app{"cull: prune the experts of Mixture-of-Experts models stored in NVFP4, byte for byte", "cull"};
+  app.set_version_flag("--version", std::string{"cull "} + cull::version_string);
+  app.require_subcommand(1);
+  app.footer("The way: inspect -> calibrate -> plan -> apply -> verify -> eval. Each verb has an example under --help.");
+  for (auto const add : {program::add_inspect, program::add_calibrate, program::add_merge, program::add_plan, program::add_apply,
+                         program::add_verify, program::add_eval, program::add_generate}) {
+    add(app, out, run);
+  }
+  try {
+    app.parse(argc, argv);
+    program::catch_signals();
+    run();
+    std::cout.flush();
+    if (!std::cout) return failed(out, "standard output cannot be written");
+    return 0;
+  } catch (CLI::ParseError const& problem) {
+    return problem.get_exit_code() == 0 ? app.exit(problem) : wrong_use(app, problem);
+  } catch (std::bad_alloc const&) {
+    return failed(out, "not enough memory; a smaller --batch-tokens needs less");
+  } catch (std::exception const& problem) {
+    return failed(out, problem.what());
+  }
+}
