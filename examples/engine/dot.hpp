@@ -12,7 +12,7 @@ inline double dot(float const* a, float const* b, std::int64_t size) {
   for (; i + 8 <= size; i += 8) {
     for (int j = 0; j < 8; ++j) lane[j] += static_cast<double>(a[i + j]) * static_cast<double>(b[i + j]);
   }
-  for (int j = 0; i < size; ++i, ++j) lane[j] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (int j = 0; j < 8 && i + j < size; ++j) lane[j] += static_cast<double>(a[i + j]) * static_cast<double>(b[i + j]);
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
