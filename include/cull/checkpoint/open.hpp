@@ -115,23 +115,23 @@ class checkpoint_opener {
 
   /// One number under every alias.
   int count_experts() const {
-    std::int64_t count = 0;
+    std::int64_t experts = 0;
     std::string first;
     for (auto const key : s_->family->count_keys) {
       if (!s_->config.has(key)) continue;
       auto const value = s_->config.integer(key);
       if (first.empty()) {
-        count = value;
+        experts = value;
         first = key;
-      } else if (value != count) {
-        throw error{errc::bad_config, "'" + first + "' is " + std::to_string(count) + " and '" + std::string{key} + "' is " + std::to_string(value) +
+      } else if (value != experts) {
+        throw error{errc::bad_config, "'" + first + "' is " + std::to_string(experts) + " and '" + std::string{key} + "' is " + std::to_string(value) +
                                           "; one number of experts is wanted", {.file = s_->config.file()}};
       }
     }
-    if (first.empty() || count < 1 || count > 65536) {
+    if (first.empty() || experts < 1 || experts > 65536) {
       throw error{errc::bad_config, "no usable number of experts under '" + std::string{s_->family->count_keys[0]} + "'", {.file = s_->config.file()}};
     }
-    return static_cast<int>(count);
+    return static_cast<int>(experts);
   }
 
   void check_layer(int layer) const {

@@ -21,10 +21,10 @@ struct impl<add_op, on_cpu> {
     auto const groups = group_by_expert(chosen, to.experts());
     for_each_index(exec, to.experts(), [&](std::int64_t expert) {
       for (auto const [token, slot] : groups.of(expert)) {
-        double const weight = tokens.weights.empty() ? 1.0 : tokens.weights[token];
-        if (weight == 0) continue;
+        double const share = tokens.weights.empty() ? 1.0 : tokens.weights[token];
+        if (share == 0) continue;
         int const domain = tokens.domain.empty() ? 0 : tokens.domain[token];
-        routed_token const seen{weight, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot)};
+        routed_token const seen{share, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot)};
         add_one(to.cell(static_cast<int>(expert), domain), seen, tokens.sequence.empty() ? nullptr : &tokens.sequence[token],
                 measure_list<Measures...>{});
       }
@@ -52,13 +52,13 @@ struct impl<add_op, on_cpu> {
   static void add_one(Cell& cell, routed_token const& seen, int const* sequence, measure_list<Measures...>) {
     bool sound = true;
     ((sound &= cell.sums.state(Measures{}).try_add(Measures{}(seen)) == sum_status::added), ...);
-    double const gate_norm = measures::gate_norm{}(seen);
-    if (!sound || !std::isfinite(gate_norm)) {
+    double const value = measures::gate_norm{}(seen);
+    if (!sound || !std::isfinite(value)) {
       ++cell.rejected;
     } else if (sequence == nullptr) {
-      cell.rejected += open_clusters::add_single(seen.weight, gate_norm, cell.sums.clusters()) ? 0 : 1;
+      cell.rejected += open_clusters::add_single(seen.weight, value, cell.sums.clusters()) ? 0 : 1;
     } else {
-      cell.rejected += cell.open.try_add(*sequence, seen.weight, gate_norm) == sum_status::added ? 0 : 1;
+      cell.rejected += cell.open.try_add(*sequence, seen.weight, value) == sum_status::added ? 0 : 1;
     }
   }
 };

@@ -16,12 +16,12 @@ struct impl<expert_mlp_op, on_cpu> {
   static void run(on_cpu const& exec, gated_expert<M> const& expert, matrix_view<float const> x, matrix_view<float> y,
                   Activation activation) {
     auto const width = visit_matrix(expert.gate, [](auto const& m) { return m.rows; });
-    std::vector<float> gate(static_cast<std::size_t>(x.rows() * width));
-    std::vector<float> up(gate.size());
-    matrix_view<float> const hidden{gate.data(), x.rows(), width};
+    std::vector<float> gated(static_cast<std::size_t>(x.rows() * width));
+    std::vector<float> up(gated.size());
+    matrix_view<float> const hidden{gated.data(), x.rows(), width};
     matmul<Precision>(exec, x, expert.gate, hidden);
     matmul<Precision>(exec, x, expert.up, matrix_view<float>{up.data(), x.rows(), width});
-    for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = activation(gate[i], up[i]);
+    for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = activation(gated[i], up[i]);
     matmul<Precision>(exec, hidden, expert.down, y);
   }
 };

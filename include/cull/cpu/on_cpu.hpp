@@ -26,12 +26,12 @@ struct on_cpu {
   }
 };
 
-/// Calls `body(i)` for every i in [0, count), each once, in no promised order. Rethrows the first exception after all have stopped.
+/// Calls `body(i)` for every i in [0, size), each once, in no promised order. Rethrows the first exception after all have stopped.
 template <class Body>
-void for_each_index(on_cpu const& exec, std::int64_t count, Body&& body) {
-  auto const workers = static_cast<int>(std::min<std::int64_t>(exec.thread_count(), count));
+void for_each_index(on_cpu const& exec, std::int64_t size, Body&& body) {
+  auto const workers = static_cast<int>(std::min<std::int64_t>(exec.thread_count(), size));
   if (workers <= 1) {
-    for (std::int64_t i = 0; i < count; ++i) body(i);
+    for (std::int64_t i = 0; i < size; ++i) body(i);
     return;
   }
   std::atomic<std::int64_t> next{0};
@@ -39,11 +39,11 @@ void for_each_index(on_cpu const& exec, std::int64_t count, Body&& body) {
   std::mutex failure_lock;
   auto const work = [&] {
     try {
-      for (auto i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(i);
+      for (auto i = next.fetch_add(1); i < size; i = next.fetch_add(1)) body(i);
     } catch (...) {
       std::scoped_lock const lock{failure_lock};
       if (!failure) failure = std::current_exception();
-      next.store(count);
+      next.store(size);
     }
   };
   {

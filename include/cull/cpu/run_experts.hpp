@@ -61,12 +61,12 @@ struct impl<combine_op, on_cpu> {
   }
 
  private:
-  /// sum += weight * f; returns ||f||.
-  static double add_weighted(array_view<float const> f, double weight, std::vector<double>& sum) {
+  /// sum += factor * f; returns ||f||.
+  static double add_weighted(array_view<float const> f, double factor, std::vector<double>& sum) {
     double squares = 0;
     for (std::int64_t h = 0; h < f.size(); ++h) {
       auto const value = static_cast<double>(f[h]);
-      sum[static_cast<std::size_t>(h)] += weight * value;
+      sum[static_cast<std::size_t>(h)] += factor * value;
       squares += value * value;
     }
     return std::sqrt(squares);

@@ -56,13 +56,13 @@ template <class Exec, measure... Measures>
   requires implemented_on<add_op, Exec>
 void add(Exec const& exec, observation_slot<Measures...> to, routing<typename Exec::memory_space> const& chosen,
          routed_tokens<typename Exec::memory_space> const& tokens) {
-  auto const count = chosen.tokens();
-  auto const fits = [&](std::int64_t size) { return size == 0 || size == count; };
-  if (chosen.weights.rows() != count || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != count ||
-      (count > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
+  auto const batch = chosen.tokens();
+  auto const fits = [&](std::int64_t size) { return size == 0 || size == batch; };
+  if (chosen.weights.rows() != batch || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != batch ||
+      (batch > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
       !fits(tokens.domain.size())) {
     throw error{errc::shape_mismatch, "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
-                                          std::to_string(count) + " tokens of " + std::to_string(chosen.k()) + " choices"};
+                                          std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
   }
   impl<add_op, Exec>::run(exec, to, chosen, tokens);
 }

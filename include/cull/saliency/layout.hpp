@@ -30,8 +30,8 @@ class expert_counts {
       throw error{errc::shape_mismatch, "observation: " + std::to_string(counts.size()) + " expert counts for " +
                                             std::to_string(layers) + " layers"};
     }
-    for (int const count : counts) {
-      if (count <= 0) throw error{errc::out_of_range, "observation: a layer needs at least one expert"};
+    for (int const experts : counts) {
+      if (experts <= 0) throw error{errc::out_of_range, "observation: a layer needs at least one expert"};
     }
     return counts;
   }
