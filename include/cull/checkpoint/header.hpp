@@ -33,6 +33,7 @@ namespace detail {
 
 /// What a file that is no safetensors file looks like, to say so.
 inline std::string_view looks_like(std::string_view start) {
+  if (start.size() > 8 && start[8] == '{') return {};  // the length of a header may look like anything
   if (start.starts_with("version https://git-lfs")) return "a git-lfs pointer: run 'git lfs pull'";
   if (start.starts_with("<!DOCTYPE") || start.starts_with("<html") || start.starts_with("<!doctype")) return "a web page";
   if (start.starts_with("\x1f\x8b")) return "gzip data";

@@ -128,7 +128,7 @@ class layout_maker {
     out_->texts.push_back({plan_file_name, to_json(plan)});
   }
 
-  /// The index as transformers writes it; metadata of the source stays, total_size is computed.
+  /// The index as transformers writes it; metadata of the source stays, its last newline or none too, total_size is computed.
   std::string index_text(std::string const& source, std::string const& file) const {
     auto root = parse_json(source, file);
     auto map = json::object();
@@ -137,7 +137,7 @@ class layout_maker {
     }
     root["metadata"]["total_size"] = out_->ledger.bytes;
     root["weight_map"] = std::move(map);
-    return root.dump(2, ' ', true) + "\n";
+    return root.dump(2, ' ', true) + (source.ends_with('\n') ? "\n" : "");
   }
 
   void find_side_files() {

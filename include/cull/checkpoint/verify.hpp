@@ -152,7 +152,7 @@ class verifier {
       fail(t.name + ": has another type or shape than " + wanted.source->name + " of the source");
       return;
     }
-    std::ifstream in{model_.shards()[static_cast<std::size_t>(wanted.source->shard)].path(), std::ios::binary};
+    auto& in = source_stream(static_cast<std::size_t>(wanted.source->shard));
     std::uint64_t const row = wanted.rows.empty() ? t.bytes() : t.bytes() / t.shape[0];
     auto const pieces = wanted.rows.empty() ? std::vector<int>{0} : wanted.rows;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -166,6 +166,12 @@ class verifier {
     report_.expert_tensors += role_of(model_.family(), t.name) == model_.family().roles[0].role ? 1 : 0;
     report_.bytes += t.bytes();
     if (options_.progress) options_.progress(report_.bytes, total_);
+  }
+
+  std::ifstream& source_stream(std::size_t shard) {
+    sources_.resize(model_.shards().size());
+    if (!sources_[shard].is_open()) sources_[shard].open(model_.shards()[shard].path(), std::ios::binary);
+    return sources_[shard];
   }
 
   /// Place of the first byte that differs, or `size`.
@@ -289,6 +295,7 @@ class verifier {
   std::map<std::string, expectation::tensor> wanted_;
   std::map<std::string, std::string> index_;
   std::set<std::string> shards_, files_;
+  std::vector<std::ifstream> sources_;
   std::uint64_t total_ = 0;
   verify_report report_;
 };

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// What apply writes, read back by a reader that shares nothing with it.
+#include <doctest/doctest.h>
+
+#include <numeric>
+#include <regex>
+
+#include "scratch.hpp"
+
+namespace {
+
+using namespace checkpoint_test;
+
+cull::checkpoint const& model() {
+  static auto const opened = cull::checkpoint::open(model_dir());
+  return opened;
+}
+
+bool same(test_support::tensor const& a, test_support::tensor const& b) { return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes; }
+
+/// The tensors that a pruned model must have, from the plan and a regular expression over names.
+std::map<std::string, test_support::tensor> expected(cull::pruning_plan const& plan, bool with_mtp = true) {
+  static std::regex const expert{R"(model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(.*))"}, router{R"(model\.layers\.(\d+)\.mlp\.gate\..*)"};
+  std::map<std::string, test_support::tensor> out;
+  for (auto const& [name, t] : all_tensors(model_dir())) {
+    std::smatch m;
+    if (!with_mtp && name.starts_with("model.layers.5.")) continue;
+    if (std::regex_match(name, m, expert)) {
+      auto const& kept = plan.layers.at(std::stoi(m[1]));
+      for (std::size_t i = 0; i < kept.size(); ++i) {
+        if (kept[i] == std::stoi(m[2])) out["model.layers." + m[1].str() + ".mlp.experts." + std::to_string(i) + "." + m[3].str()] = t;
+      }
+    } else if (std::regex_match(name, m, router)) {
+      auto const& kept = plan.layers.at(std::stoi(m[1]));
+      auto rows = t;
+      rows.bytes.clear();
+      rows.shape[0] = static_cast<std::int64_t>(kept.size());
+      auto const size = t.bytes.size() / 64;
+      for (int const id : kept) rows.bytes.insert(rows.bytes.end(), t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id)), t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id + 1)));
+      out[name] = rows;
+    } else {
+      out[name] = t;
+    }
+  }
+  return out;
+}
+
+void check_tensors(std::map<std::string, test_support::tensor> const& wanted, fs::path const& dir) {
+  auto const written = all_tensors(dir);
+  REQUIRE(written.size() == wanted.size());
+  std::int64_t different = 0;
+  for (auto const& [name, t] : wanted) different += written.contains(name) && same(written.at(name), t) ? 0 : 1;
+  CHECK(different == 0);
+  std::uint64_t total = 0;
+  for (auto const& [name, t] : written) total += t.bytes.size();
+  auto const index = nlohmann::json::parse(slurp(dir / "model.safetensors.index.json"));
+  CHECK(index.at("metadata").at("total_size") == total);
+  CHECK(index.at("weight_map").size() == written.size());
+  for (auto const& [name, shard] : index.at("weight_map").items()) CHECK(test_support::read_safetensors(dir / shard.get<std::string>()).contains(name) == true);
+}
+
+}  // namespace
+
+TEST_CASE("apply: every surviving tensor has its source's bytes, everything else is copied, twice the same directory") {
+  scratch_folder const folder;
+  auto const plan = oracle_plan();
+  auto const report = cull::apply(model(), plan, folder / "a");
+  auto const wanted = expected(plan);
+  auto const written = all_tensors(folder / "a");
+  REQUIRE(written.size() == wanted.size());
+  std::int64_t different = 0;
+  for (auto const& [name, t] : wanted) different += written.contains(name) && same(written.at(name), t) ? 0 : 1;
+  CHECK(different == 0);
+
+  auto const source = contents(model_dir()), first = contents(folder / "a");
+  CHECK(first.at("generation_config.json") == source.at("generation_config.json"));
+  CHECK(first.at("hf_quant_config.json") == source.at("hf_quant_config.json"));
+  CHECK(report.files.size() == first.size());
+  std::uint64_t bytes = 0;
+  for (auto const& f : report.files) {
+    CHECK(first.at(f.name).size() == f.bytes);
+    bytes += f.bytes;
+  }
+  CHECK(report.bytes == bytes);
+  auto const index = nlohmann::json::parse(first.at("model.safetensors.index.json"));
+  auto const ledger = cull::predict(model(), plan);
+  CHECK(index.at("metadata").at("total_size") == ledger.bytes);
+  std::uint64_t total = 0;
+  for (auto const& [name, t] : written) total += t.bytes.size();
+  CHECK(ledger.bytes == total);
+  CHECK(ledger.tensors == static_cast<std::int64_t>(written.size()));
+  CHECK(index.at("weight_map").size() == written.size());
+  for (auto const& [name, shard] : index.at("weight_map").items()) CHECK(written.contains(name));
+
+  cull::apply(model(), plan, folder / "b");
+  CHECK(contents(folder / "b") == first);
+}
+
+TEST_CASE("apply: keeping every expert gives the source's tensors and config") {
+  scratch_folder const folder;
+  cull::pruning_plan plan;
+  for (int const layer : model().moe_layers()) {
+    plan.layers[layer].resize(64);
+    std::iota(plan.layers[layer].begin(), plan.layers[layer].end(), 0);
+  }
+  cull::apply(model(), plan, folder / "all");
+  auto const wanted = all_tensors(model_dir()), written = all_tensors(folder / "all");
+  REQUIRE(written.size() == wanted.size());
+  for (auto const& [name, t] : wanted) REQUIRE(same(written.at(name), t));
+  CHECK(slurp(folder / "all/config.json") == slurp(model_dir() / "config.json"));
+  CHECK(slurp(folder / "all/model.safetensors.index.json").size() == slurp(model_dir() / "model.safetensors.index.json").size());
+}
+
+TEST_CASE("apply: MTP dropped, or pruned by another layer's keep-set") {
+  scratch_folder const folder;
+  auto plan = oracle_plan();
+  plan.mtp = cull::mtp_policy::drop();
+  cull::apply(model(), plan, folder / "drop");
+  check_tensors(expected(plan, false), folder / "drop");
+  auto const config = nlohmann::json::parse(slurp(folder / "drop/config.json"));
+  CHECK(config.at("num_nextn_predict_layers") == 0);
+  CHECK(cull::checkpoint::open(folder / "drop").mtp_layers().empty());
+  CHECK(cull::find_differences(model(), plan, folder / "drop").failures.empty());
+
+  plan.mtp = cull::mtp_policy::copy(2);
+  cull::apply(model(), plan, folder / "copy");
+  auto as_layer_two = plan;
+  as_layer_two.layers[5] = plan.layers[2];
+  check_tensors(expected(as_layer_two), folder / "copy");
+  CHECK(cull::find_differences(model(), plan, folder / "copy").failures.empty());
+}
+
+TEST_CASE("apply: stopped at any point, it goes on and ends with the same bytes") {
+  scratch_folder const folder;
+  auto const plan = oracle_plan();
+  cull::apply(model(), plan, folder / "whole");
+  auto const wanted = contents(folder / "whole");
+  bool any_resumed = false;
+  for (int stop = 0; stop < 12; ++stop) {
+    CAPTURE(stop);
+    auto const out = folder / "out";
+    int asked = 0;
+    // Each shard is thousands of small pieces: stop early, in the middle and late.
+    int const limit = stop * stop * 21;
+    auto const problem = failure_of([&] { cull::apply(model(), plan, out, {.cancelled = [&] { return asked++ >= limit; }}); });
+    REQUIRE(problem.code() == cull::errc::cancelled);
+    CHECK_FALSE(fs::exists(out));
+    CHECK(fs::exists(folder / "out.partial"));
+    std::int64_t finished = 0;
+    for (auto const& entry : fs::directory_iterator{folder / "out.partial"}) finished += entry.path().filename().string().starts_with('.') ? 0 : 1;
+    any_resumed = any_resumed || finished > 0;
+    auto const report = cull::apply(model(), plan, out);
+    CHECK(contents(out) == wanted);
+    CHECK(report.resumed == finished);
+    CHECK_FALSE(fs::exists(folder / "out.partial"));
+    fs::remove_all(out);
+  }
+  CHECK(any_resumed);
+}
+
+TEST_CASE("apply: a directory begun with another plan is not continued; a cut journal line counts for nothing") {
+  scratch_folder const folder;
+  auto const stop_after = [&](cull::pruning_plan const& plan, int pieces) {
+    int asked = 0;
+    return code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= pieces; }}); });
+  };
+  CHECK(stop_after(oracle_plan("code"), 2300) == cull::errc::cancelled);
+  CHECK(code_of([&] { cull::apply(model(), oracle_plan("term"), folder / "out"); }) == cull::errc::already_exists);
+  auto const journal = folder / "out.partial/.cull-journal";
+  auto const text = slurp(journal);
+  spill(journal, text.substr(0, text.size() - 4));
+  cull::apply(model(), oracle_plan("code"), folder / "out");
+  cull::apply(model(), oracle_plan("code"), folder / "other");
+  CHECK(contents(folder / "out") == contents(folder / "other"));
+}
+
+TEST_CASE("apply: a finished file that was changed meanwhile in size is written again") {
+  scratch_folder const folder;
+  auto const plan = oracle_plan();
+  int asked = 0;
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= 2300; }}); }) == cull::errc::cancelled);
+  fs::resize_file(folder / "out.partial/model-00001-of-00003.safetensors", 100);
+  cull::apply(model(), plan, folder / "out");
+  CHECK(cull::find_differences(model(), plan, folder / "out").failures.empty());
+}
+
+TEST_CASE("apply: destinations that would destroy something") {
+  scratch_folder const folder;
+  auto const plan = oracle_plan();
+  spill(folder / "file", "x");
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "file"); }) == cull::errc::already_exists);
+  CHECK(slurp(folder / "file") == "x");
+  fs::create_directory(folder / "dir");
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "dir"); }) == cull::errc::already_exists);
+  fs::create_symlink("nowhere", folder / "link");
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "link"); }) == cull::errc::already_exists);
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "no/such/dir"); }) == cull::errc::not_found);
+  copy_tree(model_dir(), folder / "m");
+  auto const copy = cull::checkpoint::open(folder / "m");
+  CHECK(code_of([&] { cull::apply(copy, plan, folder / "m"); }) == cull::errc::already_exists);
+  CHECK(code_of([&] { cull::apply(copy, plan, folder / "m/pruned"); }) == cull::errc::already_exists);
+  CHECK(contents(folder / "m") == contents(model_dir()));
+}
+
+TEST_CASE("apply: side files travel, hidden ones and foreign weights do not; one file without an index stays one") {
+  scratch_folder const folder;
+  auto const tensors = all_tensors(model_dir());
+  fs::create_directories(folder / "m/templates");
+  fs::create_directories(folder / "m/.git");
+  std::vector<cull::tensor_source> sources;
+  for (auto const& [name, t] : tensors) sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+  cull::write_safetensors(folder / "m/model.safetensors", {}, sources);
+  spill(folder / "m/config.json", slurp(model_dir() / "config.json"));
+  spill(folder / "m/tokenizer.json", "{}");
+  spill(folder / "m/templates/chat.jinja", "hello");
+  spill(folder / "m/.git/HEAD", "x");
+  spill(folder / "m/consolidated.pth", "weights");
+  auto const single = cull::checkpoint::open(folder / "m");
+  auto const report = cull::apply(single, oracle_plan(), folder / "out");
+  std::vector<std::string> names;
+  for (auto const& [name, text] : contents(folder / "out")) names.push_back(name);
+  CHECK(names == std::vector<std::string>{"config.json", "cull-manifest.json", "cull-plan.json", "model.safetensors", "templates/chat.jinja", "tokenizer.json"});
+  CHECK(report.left_behind == std::vector<std::string>{"consolidated.pth"});
+  CHECK(test_support::read_metadata((folder / "out/model.safetensors").string()) == std::map<std::string, std::string>{{"format", "pt"}});
+  CHECK(cull::find_differences(single, oracle_plan(), folder / "out").failures.empty());
+  auto const written = all_tensors(folder / "out"), wanted = expected(oracle_plan());
+  REQUIRE(written.size() == wanted.size());
+  for (auto const& [name, t] : wanted) REQUIRE(same(written.at(name), t));
+}

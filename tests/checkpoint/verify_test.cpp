@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// verify finds every injected fault and complains of nothing else.
+#include <doctest/doctest.h>
+
+#include <cstring>
+
+#include "scratch.hpp"
+
+namespace {
+
+using namespace checkpoint_test;
+
+struct pruned_copy {
+  pruned_copy() : model(cull::checkpoint::open(model_dir())), plan(oracle_plan()) { cull::apply(model, plan, dir()); }
+  fs::path dir() const { return folder / "out"; }
+  std::vector<std::string> failures() const { return cull::find_differences(model, plan, dir()).failures; }
+
+  scratch_folder folder;
+  cull::checkpoint model;
+  cull::pruning_plan plan;
+};
+
+/// Rewrites a shard with its tensors changed.
+template <class Change>
+void rewrite_shard(fs::path const& path, Change&& change) {
+  auto tensors = test_support::read_safetensors(path.string());
+  auto const metadata = test_support::read_metadata(path.string());
+  change(tensors);
+  std::vector<cull::tensor_source> sources;
+  for (auto const& [name, t] : tensors) sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+  cull::write_safetensors(path, metadata, sources, cull::overwrite::yes);
+}
+
+/// Makes the manifest true again, as an attacker or a careless tool would: the other checks have to find the fault.
+void refresh_manifest(fs::path const& dir) {
+  std::vector<cull::written_file> files;
+  std::string plan;
+  for (auto const& [name, text] : contents(dir)) {
+    if (name == cull::manifest_file_name) continue;
+    files.push_back({name, text.size(), cull::detail::hex_digest(std::as_bytes(std::span{text}))});
+    if (name == cull::plan_file_name) plan = files.back().xxh128;
+  }
+  spill(dir / cull::manifest_file_name, cull::manifest_text(plan, files));
+}
+
+bool any_mentions(std::vector<std::string> const& failures, std::string const& part) {
+  return std::any_of(failures.begin(), failures.end(), [&](auto const& f) { return mentions(f, part); });
+}
+
+fs::path shard_with(fs::path const& dir, std::string const& tensor) {
+  return dir / nlohmann::json::parse(slurp(dir / "model.safetensors.index.json")).at("weight_map").at(tensor).get<std::string>();
+}
+
+}  // namespace
+
+TEST_CASE("verify: a good directory has no difference, and the report says what was proved") {
+  pruned_copy const it;
+  auto const report = cull::verify(it.model, it.plan, it.dir());
+  auto const tensors = all_tensors(it.dir());
+  std::uint64_t bytes = 0;
+  std::int64_t experts = 0;
+  for (auto const& [name, t] : tensors) {
+    bytes += t.bytes.size();
+    experts += mentions(name, ".mlp.experts.") ? 1 : 0;
+  }
+  CHECK(report.tensors == static_cast<std::int64_t>(tensors.size()));
+  CHECK(report.bytes == bytes);
+  CHECK(report.expert_tensors == experts);
+  CHECK(report.files == static_cast<std::int64_t>(contents(it.dir()).size()));
+}
+
+TEST_CASE("verify: any one changed byte, at 300 random places over all files and in every file") {
+  pruned_copy const it;
+  auto const files = contents(it.dir());
+  std::mt19937_64 random{17};
+  std::uint64_t total = 0;
+  for (auto const& [name, text] : files) total += text.size();
+  auto const flip = [&](std::string const& name, std::size_t at) {
+    auto text = files.at(name);
+    text[at] = static_cast<char>(text[at] ^ static_cast<char>(1 + random() % 255));
+    spill(it.dir() / name, text);
+    CAPTURE(name);
+    CAPTURE(at);
+    CHECK_FALSE(it.failures().empty());
+    spill(it.dir() / name, files.at(name));
+  };
+  for (int i = 0; i < 300; ++i) {
+    auto place = random() % total;
+    auto at = files.begin();
+    for (; place >= at->second.size(); ++at) place -= at->second.size();
+    flip(at->first, static_cast<std::size_t>(place));
+  }
+  for (auto const& [name, text] : files) {
+    for (int i = 0; i < 4; ++i) flip(name, static_cast<std::size_t>(random() % text.size()));
+    if (name.ends_with(".safetensors")) {
+      for (std::size_t const at : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{40}}) flip(name, at);
+    }
+  }
+  CHECK(it.failures().empty());
+}
+
+TEST_CASE("verify: a byte lost or gained at the end of any file") {
+  pruned_copy const it;
+  for (auto const& [name, text] : contents(it.dir())) {
+    CAPTURE(name);
+    spill(it.dir() / name, text.substr(0, text.size() - 1));
+    CHECK_FALSE(it.failures().empty());
+    spill(it.dir() / name, text + "\n");
+    CHECK_FALSE(it.failures().empty());
+    spill(it.dir() / name, text);
+  }
+  CHECK(it.failures().empty());
+}
+
+TEST_CASE("verify: two experts swapped, though the manifest agrees") {
+  pruned_copy const it;
+  std::string const a = "model.layers.2.mlp.experts.4.", b = "model.layers.2.mlp.experts.5.";
+  auto const shard = shard_with(it.dir(), a + "up_proj.weight");
+  rewrite_shard(shard, [&](auto& tensors) {
+    for (auto const part : {"up_proj.weight", "up_proj.weight_scale", "gate_proj.weight", "gate_proj.weight_scale"}) {
+      if (tensors.contains(a + part) && tensors.contains(b + part)) std::swap(tensors.at(a + part).bytes, tensors.at(b + part).bytes);
+    }
+  });
+  refresh_manifest(it.dir());
+  CHECK(any_mentions(it.failures(), a + "up_proj.weight"));
+  CHECK(any_mentions(it.failures(), b + "up_proj.weight"));
+  auto const problem = failure_of([&] { cull::verify(it.model, it.plan, it.dir()); });
+  CHECK(problem.code() == cull::errc::verification_failed);
+  CHECK(mentions(problem.what(), "differs from model.layers.2.mlp.experts."));
+}
+
+TEST_CASE("verify: two router rows swapped, though the manifest agrees") {
+  pruned_copy const it;
+  std::string const name = "model.layers.3.mlp.gate.weight";
+  rewrite_shard(shard_with(it.dir(), name), [&](auto& tensors) {
+    auto& bytes = tensors.at(name).bytes;
+    std::swap_ranges(bytes.begin(), bytes.begin() + 256, bytes.begin() + 256);
+  });
+  refresh_manifest(it.dir());
+  auto const failures = it.failures();
+  REQUIRE(failures.size() == 1);
+  CHECK(mentions(failures[0], name));
+}
+
+TEST_CASE("verify: a missing scale, and a tensor too many") {
+  pruned_copy const it;
+  std::string const name = "model.layers.4.mlp.experts.7.down_proj.weight_scale_2";
+  auto const shard = shard_with(it.dir(), name);
+  rewrite_shard(shard, [&](auto& tensors) {
+    tensors["model.layers.4.mlp.experts.42.down_proj.weight_scale_2"] = tensors.at(name);
+    tensors.erase(name);
+  });
+  refresh_manifest(it.dir());
+  CHECK(any_mentions(it.failures(), name + ": is missing"));
+  CHECK(any_mentions(it.failures(), "experts.42."));
+}
+
+TEST_CASE("verify: stale and wrong entries of the index") {
+  pruned_copy const it;
+  auto const path = it.dir() / "model.safetensors.index.json";
+  auto const text = slurp(path);
+  auto const with = [&](auto change) {
+    auto index = nlohmann::json::parse(text);
+    change(index);
+    spill(path, index.dump(2));
+    refresh_manifest(it.dir());
+    auto const failures = it.failures();
+    spill(path, text);
+    refresh_manifest(it.dir());
+    return failures;
+  };
+  std::string const stale = "model.layers.1.mlp.experts.42.up_proj.weight", moved = "lm_head.weight";
+  CHECK(any_mentions(with([&](auto& i) { i["weight_map"][stale] = "model-00001-of-00003.safetensors"; }), stale));
+  CHECK(any_mentions(with([&](auto& i) { i["weight_map"].erase(moved); }), moved));
+  CHECK(any_mentions(with([&](auto& i) { i["weight_map"][moved] = "model-00001-of-00003.safetensors"; }), moved));
+  CHECK(any_mentions(with([&](auto& i) { i["metadata"]["total_size"] = 1; }), "total_size"));
+  CHECK(any_mentions(with([&](auto& i) { i["weight_map"][moved] = "model-00009-of-00003.safetensors"; }), "model-00009"));
+  CHECK(any_mentions(with([&](auto& i) { i["weight_map"][moved] = "../x.safetensors"; }), "x.safetensors"));
+  CHECK(it.failures().empty());
+}
+
+TEST_CASE("verify: extra and missing files") {
+  pruned_copy const it;
+  spill(it.dir() / "notes.txt", "x");
+  CHECK(any_mentions(it.failures(), "notes.txt"));
+  fs::remove(it.dir() / "notes.txt");
+  spill(it.dir() / "model-00004-of-00003.safetensors", "x");
+  CHECK(any_mentions(it.failures(), "model-00004-of-00003.safetensors"));
+  fs::remove(it.dir() / "model-00004-of-00003.safetensors");
+  auto const files = contents(it.dir());
+  for (auto const& [name, text] : files) {
+    fs::remove(it.dir() / name);
+    CAPTURE(name);
+    CHECK_FALSE(it.failures().empty());
+    refresh_manifest(it.dir());
+    if (name != cull::manifest_file_name) CHECK(any_mentions(it.failures(), name));
+    for (auto const& [other, content] : files) spill(it.dir() / other, content);
+  }
+  CHECK(it.failures().empty());
+}
+
+TEST_CASE("verify: wrong numbers and foreign settings in config.json, though the manifest agrees") {
+  pruned_copy const it;
+  auto const path = it.dir() / "config.json";
+  auto const text = slurp(path);
+  for (auto const& [from, to] : {std::pair{"\"num_experts\": 42", "\"num_experts\": 64"}, {"\"n_routed_experts\": 42", "\"n_routed_experts\": 43"},
+                                 {"\"topk_method\": \"noaux_tc\",", ""}, {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e-06"}, {"model.layers.3.mlp.gate", "model.layers.3.mlp.gates"}}) {
+    auto changed = text;
+    auto const at = changed.find(from);
+    REQUIRE(at != std::string::npos);
+    changed.replace(at, std::strlen(from), to);
+    spill(path, changed);
+    refresh_manifest(it.dir());
+    CAPTURE(from);
+    CHECK(any_mentions(it.failures(), "config.json"));
+  }
+}
+
+TEST_CASE("verify: another plan, another source, no directory") {
+  pruned_copy const it;
+  auto const other = oracle_plan("term");
+  CHECK_FALSE(cull::find_differences(it.model, other, it.dir()).failures.empty());
+  CHECK(code_of([&] { cull::verify(it.model, it.plan, it.folder / "none"); }) == cull::errc::not_found);
+  CHECK(code_of([&] { cull::find_differences(it.model, it.plan, it.dir(), {.cancelled = [] { return true; }}); }) == cull::errc::cancelled);
+  copy_tree(model_dir(), it.folder / "m");
+  auto const expert = "model.layers.1.mlp.experts.1.up_proj.weight";
+  rewrite_shard(shard_with(it.folder / "m", expert), [&](auto& tensors) { tensors.at(expert).bytes[5] ^= 1; });
+  CHECK(any_mentions(cull::find_differences(cull::checkpoint::open(it.folder / "m"), it.plan, it.dir()).failures, "experts."));
+}
