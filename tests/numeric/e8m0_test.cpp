@@ -36,7 +36,8 @@ void check_encoder(Encode encode, Pick pick) {
 }
 
 static_assert(e8m0::encode(1.5f).bits == 128 && e8m0::encode(3.0f).bits == 128 && e8m0::encode(0.0f).bits == 0);
-static_assert(e8m0::encode_floor(-3.9f).bits == 128 && e8m0::encode_ceil(2.1f).bits == 129 && e8m0{0}.decode() == 0x1p-127f);
+static_assert(e8m0::encode_floor(-3.9f).bits == 128 && e8m0::encode_ceil(2.1f).bits == 129);
+static_assert(e8m0{0}.decode() == 0x1p-127f && e8m0{0xfe}.decode() == 0x1p127f);
 
 }  // namespace
 

@@ -13,6 +13,21 @@ CULL_NAMESPACE_BEGIN
 struct e8m0 {
   std::uint8_t bits;
 
+ private:
+  // Before its users: clang 14 cannot evaluate them at compile time otherwise.
+  /// `up(half, fraction, code)`: whether `fraction` of the step above `code` rounds up; `half` is the step's middle.
+  template <class Up>
+  CULL_HD static constexpr e8m0 rounded(float value, Up up) noexcept {
+    auto const word = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu;
+    if (word > 0x7f800000u) return {0xff};
+    if (word <= 0x00400000u) return {0};
+    if (word < 0x00800000u) return {static_cast<std::uint8_t>(up(0x00200000u, word - 0x00400000u, 0u))};
+    auto const code = word >> 23;
+    auto const next = code + (up(0x00400000u, word & 0x7fffffu, code) ? 1u : 0u);
+    return {static_cast<std::uint8_t>(next < 0xfeu ? next : 0xfeu)};
+  }
+
+ public:
   /// Nearest power of two by value; a tie (significand 1.5) goes to the even code.
   CULL_HD static constexpr e8m0 encode(float value) noexcept {
     return rounded(value, [](std::uint32_t twice_half, std::uint32_t fraction, std::uint32_t code) {
@@ -34,19 +49,6 @@ struct e8m0 {
   }
 
   friend constexpr bool operator==(e8m0, e8m0) = default;
-
- private:
-  /// `up(half, fraction, code)`: whether `fraction` of the step above `code` rounds up; `half` is the step's middle.
-  template <class Up>
-  CULL_HD static constexpr e8m0 rounded(float value, Up up) noexcept {
-    auto const word = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu;
-    if (word > 0x7f800000u) return {0xff};
-    if (word <= 0x00400000u) return {0};
-    if (word < 0x00800000u) return {static_cast<std::uint8_t>(up(0x00200000u, word - 0x00400000u, 0u))};
-    auto const code = word >> 23;
-    auto const next = code + (up(0x00400000u, word & 0x7fffffu, code) ? 1u : 0u);
-    return {static_cast<std::uint8_t>(next < 0xfeu ? next : 0xfeu)};
-  }
 };
 
 CULL_NAMESPACE_END
