@@ -7,7 +7,7 @@
 
 #include <cull/numeric/exp.hpp>
 
-#include "floats.hpp"
+#include "sampled.hpp"
 
 namespace {
 

@@ -1,45 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inputs for codecs, and what "nearest" means, written without bit tricks.
+// Floats to try a codec on, and the nearest code found by search among all values.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
-
-#if __has_include(<cuda_fp4.h>) && __has_include(<cuda_fp8.h>)
-#define CULL_TEST_CUDA_CODECS 1
-#include <cuda_fp4.h>
-#include <cuda_fp8.h>
-#endif
 
 namespace numeric_test {
 
-/// Calls `f` with every bf16 as a float, then with 2^24 floats spread over all 2^32 patterns (an odd stride visits each residue).
+/// 2^24 different f32 patterns spread over all 2^32: about 65 000 NaN and as many subnormals of each sign are among them.
 template <class F>
-void for_floats(F&& f) {
-  for (std::uint32_t bits = 0; bits < 65536; ++bits) f(std::bit_cast<float>(bits << 16));
-  std::uint32_t word = 12345;
-  for (std::uint32_t n = 0; n < (1u << 24); ++n, word += 0x9e3779b1u) f(std::bit_cast<float>(word));
+void for_sampled_floats(F f) {
+  for (std::uint32_t i = 0; i < (1u << 24); ++i) f(std::bit_cast<float>(i * 0x9e3779b1u));
 }
 
-/// The code whose value is nearest, ties to the even code, beyond the last value the last code. `values` ascend from 0; the search is
-/// over exact midpoints.
-class nearest_by_search {
- public:
-  explicit nearest_by_search(std::vector<double> values) : values_(std::move(values)) {}
-  unsigned operator()(double magnitude) const {
-    unsigned code = 0;
-    while (code + 1 < values_.size()) {
-      double const middle = (values_[code] + values_[code + 1]) / 2;
-      if (magnitude < middle || (magnitude == middle && code % 2 == 0)) break;
-      ++code;
+/// Every f32 whose lower half is zero: all bf16 values, infinities and NaN included.
+template <class F>
+void for_all_bf16(F f) {
+  for (std::uint32_t i = 0; i < (1u << 16); ++i) f(std::bit_cast<float>(i << 16));
+}
+
+/// The floats at and next to each point, of both signs.
+template <class F>
+void for_neighbours(std::vector<double> const& points, F f) {
+  for (double const point : points) {
+    auto const middle = std::bit_cast<std::uint32_t>(static_cast<float>(point));
+    for (std::uint32_t word = middle < 4 ? 0 : middle - 4; word <= middle + 4; ++word) {
+      f(std::bit_cast<float>(word));
+      f(std::bit_cast<float>(word | 0x80000000u));
     }
-    return code;
+  }
+}
+
+/// The not negative values of a format, by code, ascending.
+struct code_table {
+  explicit code_table(std::vector<double> by_code) : values(std::move(by_code)) {
+    for (std::size_t i = 0; i + 1 < values.size(); ++i) middles.push_back((values[i] + values[i + 1]) / 2);
   }
 
- private:
-  std::vector<double> values_;
+  /// Nearest code to a magnitude, ties to the even code, saturating at the last one.
+  unsigned nearest_even(double magnitude) const {
+    auto const middle = std::lower_bound(middles.begin(), middles.end(), magnitude);
+    auto const below = static_cast<unsigned>(middle - middles.begin());
+    bool const tie = middle != middles.end() && *middle == magnitude;
+    return tie ? below + below % 2 : below;
+  }
+  /// Code of the largest value not above a magnitude, or the smallest.
+  unsigned floor(double magnitude) const {
+    auto const above = std::upper_bound(values.begin(), values.end(), magnitude) - values.begin();
+    return static_cast<unsigned>(above == 0 ? 0 : above - 1);
+  }
+  /// Code of the smallest value not below a magnitude, or the largest.
+  unsigned ceil(double magnitude) const {
+    auto const at = static_cast<std::size_t>(std::lower_bound(values.begin(), values.end(), magnitude) - values.begin());
+    return static_cast<unsigned>(std::min(at, values.size() - 1));
+  }
+
+  std::vector<double> values;
+  std::vector<double> middles;
 };
+
+/// Counts answers that differ, and keeps the first input that showed one: one CHECK for millions of inputs.
+struct tally {
+  void add(bool equal, float input) {
+    if (!equal && wrong++ == 0) first = std::bit_cast<std::uint32_t>(input);
+    ++tried;
+  }
+
+  std::uint64_t tried = 0;
+  std::uint64_t wrong = 0;
+  std::uint32_t first = 0;
+};
+
+/// `tally` of `agrees(x)` over the samples, all bf16 values, and the surroundings of every value and middle of the table.
+template <class F>
+tally tally_floats(code_table const& table, F agrees) {
+  tally seen;
+  auto const one = [&](float x) { seen.add(agrees(x), x); };
+  for_sampled_floats(one);
+  for_all_bf16(one);
+  for_neighbours(table.values, one);
+  for_neighbours(table.middles, one);
+  return seen;
+}
 
 }  // namespace numeric_test
