@@ -44,15 +44,13 @@ inline void check_choice(int k, std::int64_t experts) {
 
 }  // namespace detail
 
-/// Chooses the k candidates with the greatest choice score, ties to the lowest id; ids ascending; weights are their scores.
-struct choose {
+/// What `choose(k)` gives.
+struct choose_stage {
   static constexpr row_part reads = row_part::scores | row_part::choice;
   static constexpr row_part writes = row_part::chosen;
   static constexpr row_part before = row_part::chosen;
 
   int count;
-
-  explicit constexpr choose(int k) : count(k) {}
 
   CULL_HD void operator()(row_ref row) const {
     detail::choose_best(row, count);
@@ -61,6 +59,30 @@ struct choose {
   void check(std::int64_t experts) const { detail::check_choice(count, experts); }
   constexpr int k() const { return count; }
 };
+
+/// What `choose<K>()` gives.
+template <int K>
+  requires(K >= 1)
+struct choose_static {
+  static constexpr row_part reads = choose_stage::reads;
+  static constexpr row_part writes = choose_stage::writes;
+  static constexpr row_part before = choose_stage::before;
+
+  CULL_HD void operator()(row_ref row) const {
+    detail::choose_best(row, K);
+    detail::finish_choice(row, K);
+  }
+  void check(std::int64_t experts) const { detail::check_choice(K, experts); }
+  static constexpr int k() { return K; }
+};
+
+/// Chooses the k candidates with the greatest choice score, ties to the lowest id; ids ascending; weights are their scores.
+CULL_HD constexpr choose_stage choose(int k) { return {k}; }
+/// The same with k known when compiling: `choose<8>()`.
+template <int K>
+CULL_HD constexpr choose_static<K> choose() {
+  return {};
+}
 
 /// Divides the chosen weights by (their f32 sum in ascending id + epsilon).
 struct renormalize {

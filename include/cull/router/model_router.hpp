@@ -41,7 +41,7 @@ class model_router {
     } else {
       within_groups(settings_.groups, settings_.top_groups, maximum{})(row);
     }
-    choose{settings_.top_k}(row);
+    choose(settings_.top_k)(row);
     if (settings_.renormalize == renormalization::on) renormalize{settings_.epsilon}(row);
     if (settings_.scaling != 1.0f) scale{settings_.scaling}(row);
   }
@@ -53,7 +53,7 @@ class model_router {
     } else {
       within_groups(settings_.groups, settings_.top_groups, maximum{}).check(experts);
     }
-    choose{settings_.top_k}.check(experts);
+    choose(settings_.top_k).check(experts);
   }
   constexpr int k() const { return settings_.top_k; }
 

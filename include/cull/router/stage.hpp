@@ -61,6 +61,7 @@ template <row_stage First, row_stage Second>
 struct composed {
   static constexpr row_part reads = First::reads;
   static constexpr row_part writes = First::writes | Second::writes;
+  static constexpr row_part before = detail::before_of<First>() | detail::before_of<Second>();
 
   static_assert(includes(First::writes | row_part::logits, Second::reads),
                 "router: a stage reads a part of the row that no stage before it has written");
