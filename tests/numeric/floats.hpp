@@ -12,7 +12,7 @@
 
 namespace numeric_test {
 
-/// 2^24 different f32 patterns spread over all 2^32: about 65 000 NaN and as many subnormals of each sign are among them.
+/// 2^24 different f32 patterns spread over all 2^32; tens of thousands of NaN and subnormals are among them.
 template <class F>
 void for_sampled_floats(F f) {
   for (std::uint32_t i = 0; i < (1u << 24); ++i) f(std::bit_cast<float>(i * 0x9e3779b1u));
@@ -56,7 +56,8 @@ struct code_table {
   }
   /// Code of the smallest value not below a magnitude, or the largest.
   unsigned ceil(double magnitude) const {
-    auto const at = static_cast<std::size_t>(std::lower_bound(values.begin(), values.end(), magnitude) - values.begin());
+    auto const not_below = std::lower_bound(values.begin(), values.end(), magnitude);
+    auto const at = static_cast<std::size_t>(not_below - values.begin());
     return static_cast<unsigned>(std::min(at, values.size() - 1));
   }
 
@@ -76,7 +77,7 @@ struct tally {
   std::uint32_t first = 0;
 };
 
-/// `tally` of `agrees(x)` over the samples, all bf16 values, and the surroundings of every value and middle of the table.
+/// `tally` of `agrees(x)` over the samples, all bf16 values, and the floats around every value and middle of the table.
 template <class F>
 tally tally_floats(code_table const& table, F agrees) {
   tally seen;
