@@ -14,8 +14,8 @@ using router_test::catch_error;
 using router_test::row_buffer;
 
 /// Candidates left by a group limit over small integers: groups ranked by sorting.
-std::vector<std::uint8_t> left_by_groups(std::vector<int> const& choice, std::vector<std::uint8_t> candidate, int groups, int top,
-                                         bool sum_two) {
+std::vector<std::uint8_t> left_by_groups(std::vector<int> const& choice, std::vector<std::uint8_t> candidate,
+                                         int groups, int top, bool sum_two) {
   auto const width = choice.size() / static_cast<std::size_t>(groups);
   std::vector<std::pair<int, std::size_t>> order;
   for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
@@ -107,7 +107,8 @@ TEST_CASE("within_groups: 64 groups, the last bit of the set included") {
 }
 
 TEST_CASE("within_groups: refuses groups that do not divide the experts or cannot hold their score") {
-  refused(cull::within_groups(4, 2, cull::sum_of_two{}), 10, cull::errc::shape_mismatch, "10 experts in 4 groups (best 2)");
+  refused(cull::within_groups(4, 2, cull::sum_of_two{}), 10, cull::errc::shape_mismatch,
+          "10 experts in 4 groups (best 2)");
   refused(cull::within_groups(4, 0, cull::sum_of_two{}), 8, cull::errc::shape_mismatch, "best 0");
   refused(cull::within_groups(8, 2, cull::sum_of_two{}), 8, cull::errc::shape_mismatch, "enough experts");
   refused(cull::within_groups(65, 2, cull::maximum{}), 130, cull::errc::shape_mismatch, "at most 64");

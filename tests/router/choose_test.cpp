@@ -53,7 +53,8 @@ void check_every_k(std::vector<float> const& choice, unsigned mask) {
 
 template <class Choice>
 cull::routing_buffer chosen_with(Choice choice, router_test::logits_block const& logits) {
-  return router_test::routed(cull::score<cull::sigmoid>() | choice | cull::renormalize(1e-20f) | cull::scale(2.5f), logits);
+  return router_test::routed(cull::score<cull::sigmoid>() | choice | cull::renormalize(1e-20f) | cull::scale(2.5f),
+                             logits);
 }
 
 template <int... K>
@@ -73,7 +74,8 @@ std::vector<float> weights_after(std::vector<float> const& scores, Stage const& 
 
 }  // namespace
 
-TEST_CASE("choose: every row of five choices out of four values, every set of candidates, every k; ties to the lowest id") {
+TEST_CASE(
+    "choose: every row of five choices out of four values, every set of candidates, every k; ties to the lowest id") {
   float const values[] = {-1.0f, 0.0f, -0.0f, 2.0f};
   for (int code = 0; code < 1024; ++code) {
     std::vector<float> choice;
@@ -139,7 +141,8 @@ TEST_CASE("renormalize and scale: against f64") {
     row_buffer row{scores, static_cast<int>(scores.size())};
     (cull::choose(static_cast<int>(scores.size())) | cull::scale(-2.5f))(row.ref());
     for (std::size_t i = 0; i < scores.size(); ++i) {
-      REQUIRE(std::abs(weights[i] - static_cast<double>(scores[i]) / sum) <= 2e-6 * static_cast<double>(scores[i]) / sum);
+      REQUIRE(std::abs(weights[i] - static_cast<double>(scores[i]) / sum) <=
+              2e-6 * static_cast<double>(scores[i]) / sum);
       REQUIRE(row.weights[i] == scores[i] * -2.5f);
     }
   }

@@ -36,7 +36,8 @@ void limit_and_finish(cull::router_settings const& s, Router const& router, Use 
 }
 
 template <class Score, class Use>
-void prefer_and_finish(cull::router_settings const& s, Score const& score, std::vector<float> const& bias, Use const& use) {
+void prefer_and_finish(cull::router_settings const& s, Score const& score, std::vector<float> const& bias,
+                       Use const& use) {
   if (bias.empty()) return limit_and_finish(s, score, use);
   limit_and_finish(s, score | cull::prefer(bias), use);
 }
@@ -134,8 +135,9 @@ TEST_CASE("model_router: from anything that has settings and a bias") {
                    {0.0f, 0.5f, 0.0f, 0.0f}};
   auto const logits = router_test::random_logits(20, 4, 31);
   CHECK(cull::model_router{from}.k() == 2);
-  CHECK(router_test::same_bits(router_test::routed(cull::model_router{from}, logits).view(),
-                               router_test::routed(cull::model_router{from.router, from.correction_bias}, logits).view()));
+  CHECK(router_test::same_bits(
+      router_test::routed(cull::model_router{from}, logits).view(),
+      router_test::routed(cull::model_router{from.router, from.correction_bias}, logits).view()));
   static_assert(!std::is_constructible_v<cull::model_router, int>);
 }
 
@@ -149,7 +151,8 @@ TEST_CASE("model_router: refuses what its stages refuse") {
   CHECK(refused({.top_k = 2}, std::vector<float>(7)).code == cull::errc::shape_mismatch);
   CHECK(refused({.top_k = 2, .groups = 3, .top_groups = 1}, {}).code == cull::errc::shape_mismatch);
   CHECK(refused({.top_k = 2, .groups = 8, .top_groups = 2}, {}).code == cull::errc::shape_mismatch);
-  cull::router_settings const alone{.top_k = 2, .groups = 8, .top_groups = 2, .group_score = cull::group_scoring::maximum};
+  cull::router_settings const alone{
+      .top_k = 2, .groups = 8, .top_groups = 2, .group_score = cull::group_scoring::maximum};
   CHECK_FALSE(refused(alone, {}).thrown);
   auto const few = refused({.top_k = 3, .groups = 4, .top_groups = 1}, {});
   CHECK(few.code == cull::errc::out_of_range);

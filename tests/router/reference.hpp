@@ -45,7 +45,10 @@ struct row_buffer {
   std::vector<float> weights;
 
   explicit row_buffer(std::vector<float> const& logits, int k = 1)
-      : scores(logits), choice(logits), candidate(logits.size(), 1), ids(static_cast<std::size_t>(k), -1),
+      : scores(logits),
+        choice(logits),
+        candidate(logits.size(), 1),
+        ids(static_cast<std::size_t>(k), -1),
         weights(static_cast<std::size_t>(k), -1.0f) {}
   cull::row_ref ref() { return {scores, choice, candidate, ids, weights}; }
 };
@@ -63,7 +66,8 @@ struct answer {
 
 using scores_by_id = std::map<int, double>;
 
-inline scores_by_id reference_scores(std::vector<float> const& logits, std::vector<int> const& kept, cull::scoring how) {
+inline scores_by_id reference_scores(std::vector<float> const& logits, std::vector<int> const& kept,
+                                     cull::scoring how) {
   scores_by_id out;
   double top = -std::numeric_limits<double>::infinity();
   for (int const id : kept) top = std::max(top, static_cast<double>(logits[static_cast<std::size_t>(id)]));
@@ -94,7 +98,8 @@ inline std::set<int> greatest(scores_by_id const& values, int count, double& gap
   return out;
 }
 
-inline std::set<int> reference_groups(scores_by_id const& choice, int experts, cull::router_settings const& s, double& gap) {
+inline std::set<int> reference_groups(scores_by_id const& choice, int experts, cull::router_settings const& s,
+                                      double& gap) {
   std::map<int, std::vector<double>> members;
   for (auto const& [id, c] : choice) members[id / (experts / s.groups)].push_back(c);
   scores_by_id of_group;
@@ -106,8 +111,8 @@ inline std::set<int> reference_groups(scores_by_id const& choice, int experts, c
 }
 
 /// What DeepSeek-V3's and GLM's router does, in f64; experts outside `kept` do not exist.
-inline answer reference_route(std::vector<float> const& logits, cull::router_settings const& s, std::vector<float> const& bias,
-                              std::vector<int> const& kept) {
+inline answer reference_route(std::vector<float> const& logits, cull::router_settings const& s,
+                              std::vector<float> const& bias, std::vector<int> const& kept) {
   answer out;
   auto const experts = static_cast<int>(logits.size());
   auto const scores = reference_scores(logits, kept, s.scoring);
@@ -176,7 +181,8 @@ template <class T>
 bool same_bits(cull::matrix_view<T> a, cull::matrix_view<T> b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (std::int64_t r = 0; r < a.rows(); ++r) {
-    if (std::memcmp(a.row(r).data(), b.row(r).data(), static_cast<std::size_t>(a.cols()) * sizeof(T)) != 0) return false;
+    if (std::memcmp(a.row(r).data(), b.row(r).data(), static_cast<std::size_t>(a.cols()) * sizeof(T)) != 0)
+      return false;
   }
   return true;
 }
@@ -203,9 +209,10 @@ inline std::vector<cull::router_settings> every_setting(int k, int groups, int t
 }
 
 inline std::string describe(cull::router_settings const& s) {
-  return std::string{s.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", groups " + std::to_string(s.groups) +
-         (s.group_score == cull::group_scoring::maximum ? " by maximum" : " by sum of two") +
-         (s.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaling " + std::to_string(s.scaling);
+  return std::string{s.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", groups " +
+         std::to_string(s.groups) + (s.group_score == cull::group_scoring::maximum ? " by maximum" : " by sum of two") +
+         (s.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaling " +
+         std::to_string(s.scaling);
 }
 
 struct caught {

@@ -30,7 +30,8 @@ struct times_table {
     for (std::int64_t e = 0; e < row.experts(); ++e) row.choice[e] = row.scores[e] *= table[e];
   }
   void check(std::int64_t experts) const {
-    if (table.size() != experts) throw cull::error{cull::errc::shape_mismatch, "times_table: another number of experts"};
+    if (table.size() != experts)
+      throw cull::error{cull::errc::shape_mismatch, "times_table: another number of experts"};
   }
 };
 
@@ -45,7 +46,8 @@ struct temperature {
 };
 
 auto glm(std::vector<float> const& bias) {
-  return cull::score<cull::sigmoid>() | cull::prefer(bias) | cull::choose<8>() | cull::renormalize(1e-20f) | cull::scale(2.5f);
+  return cull::score<cull::sigmoid>() | cull::prefer(bias) | cull::choose<8>() | cull::renormalize(1e-20f) |
+         cull::scale(2.5f);
 }
 
 template <class Exec, class Router, class View>
@@ -75,7 +77,8 @@ std::map<std::string, test_support::tensor> read_biases() {
 }
 
 /// Greatest difference of weights; ids must be equal.
-double compare_with_oracle(cull::routing<> const& got, std::vector<std::int32_t> const& ids, std::vector<float> const& weights) {
+double compare_with_oracle(cull::routing<> const& got, std::vector<std::int32_t> const& ids,
+                           std::vector<float> const& weights) {
   REQUIRE(ids.size() == static_cast<std::size_t>(got.tokens() * got.k()));
   double worst = 0;
   for (std::int64_t t = 0; t < got.tokens(); ++t) {
@@ -88,7 +91,8 @@ double compare_with_oracle(cull::routing<> const& got, std::vector<std::int32_t>
   return worst;
 }
 
-cull::routing_buffer routed_in_pieces(logits_block const& logits, std::vector<float> const& bias, std::int64_t piece, int threads) {
+cull::routing_buffer routed_in_pieces(logits_block const& logits, std::vector<float> const& bias, std::int64_t piece,
+                                      int threads) {
   cull::routing_buffer whole, part;
   whole.resize(logits.tokens, 8);
   for (std::int64_t t = 0; t < logits.tokens; t += piece) {
@@ -112,13 +116,14 @@ TEST_CASE("route: transformers' choice and weights for all five MoE layers of ti
   for (int layer = 1; layer <= 5; ++layer) {
     auto const suffix = "." + std::to_string(layer) + ".0";
     auto const& logits = oracle.at("router_logits" + suffix);
-    auto const bias = biases.at("model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias").as<float>();
+    auto const bias =
+        biases.at("model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias").as<float>();
     logits_block const block{logits.as<float>(), logits.shape.at(0), logits.shape.at(1)};
     auto const ids = oracle.at("topk_ids" + suffix).as<std::int32_t>();
     auto const weights = oracle.at("topk_weights" + suffix).as<float>();
     worst = std::max(worst, compare_with_oracle(routed(glm(bias), block).view(), ids, weights));
-    cull::router_settings const s{.scoring = cull::scoring::sigmoid, .top_k = 8,
-                                  .renormalize = cull::renormalization::on, .scaling = 2.5f};
+    cull::router_settings const s{
+        .scoring = cull::scoring::sigmoid, .top_k = 8, .renormalize = cull::renormalization::on, .scaling = 2.5f};
     worst = std::max(worst, compare_with_oracle(routed(cull::model_router{s, bias}, block).view(), ids, weights));
   }
   MESSAGE("greatest difference to transformers' weights: " << worst);
@@ -185,7 +190,8 @@ TEST_CASE("route: checks of every stage run before a token does") {
   CHECK(text(scored | cull::prefer(short_bias) | cull::choose(2)) == "prefer: 7 bias values for 8 experts");
   CHECK(text(cull::keep_only(unsorted) | scored | cull::choose(2)) ==
         "keep_only: ids must ascend within [0, 8); entry 1 is 1");
-  CHECK(text(scored | cull::within_groups(3, 1, cull::maximum{}) | cull::choose(2)).starts_with("within_groups: 8 experts in 3"));
+  CHECK(text(scored | cull::within_groups(3, 1, cull::maximum{}) | cull::choose(2))
+            .starts_with("within_groups: 8 experts in 3"));
   CHECK(text(scored | times_table{short_bias} | cull::choose(2)) == "times_table: another number of experts");
   CHECK(text(scored | cull::prefer(bias) | cull::choose(2)).empty());
 }

@@ -26,7 +26,9 @@ std::vector<long double> exact_softmax(std::vector<float> const& x, std::vector<
   return out;
 }
 
-float span_of(std::vector<float> const& x) { return *std::max_element(x.begin(), x.end()) - *std::min_element(x.begin(), x.end()); }
+float span_of(std::vector<float> const& x) {
+  return *std::max_element(x.begin(), x.end()) - *std::min_element(x.begin(), x.end());
+}
 
 }  // namespace
 

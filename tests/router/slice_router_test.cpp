@@ -146,7 +146,9 @@ TEST_CASE("keep_only then model_router: too few experts left, or none") {
   auto const few = catch_error([&] { router_test::routed(cull::keep_only{two} | cull::model_router{s, {}}, logits); });
   CHECK(few.code == cull::errc::out_of_range);
   CHECK(few.text == "route: token 0 has 2 eligible experts and needs 3; keep more experts per group");
-  auto const none = catch_error([&] { router_test::routed(cull::keep_only{nobody} | cull::model_router{s, {}}, logits); });
+  auto const none = catch_error([&] {
+    router_test::routed(cull::keep_only{nobody} | cull::model_router{s, {}}, logits);
+  });
   CHECK(none.text.find("has 0 eligible experts") != std::string::npos);
 }
 

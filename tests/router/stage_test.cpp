@@ -35,9 +35,11 @@ using complete = decltype(cull::score<cull::sigmoid>() | cull::choose(3));
 
 static_assert(cull::row_stage<noting> && cull::row_stage<scored> && cull::row_stage<complete>);
 static_assert(!cull::row_stage<int> && !cull::row_stage<not_a_stage>);
-static_assert(cull::router<complete> && cull::router<cull::choose_stage> && !cull::router<scored> && !cull::router<noting>);
+static_assert(cull::router<complete> && cull::router<cull::choose_stage> && !cull::router<scored> &&
+              !cull::router<noting>);
 static_assert((cull::score<cull::softmax>() | cull::choose(3)).k() == 3);
-static_assert((cull::score<cull::softmax>() | cull::choose<5>() | cull::renormalize(0.0f) | cull::scale(2.0f)).k() == 5);
+static_assert((cull::score<cull::softmax>() | cull::choose<5>() | cull::renormalize(0.0f) | cull::scale(2.0f)).k() ==
+              5);
 
 }  // namespace
 

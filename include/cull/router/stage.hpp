@@ -36,16 +36,6 @@ CULL_HD constexpr bool includes(row_part whole, row_part part) {
 }
 CULL_HD constexpr bool overlap(row_part a, row_part b) { return (static_cast<unsigned>(a) & static_cast<unsigned>(b)) != 0; }
 
-/// A router stage: a small copyable function object over a row. `reads`: parts that an earlier stage must have written (logits are
-/// there from the start). `writes`: parts it fills. `before`: parts that must not have been written yet, since writing them used
-/// what this stage changes. A stage may also have `check(experts)`, called once per batch, and `k()` if it chooses.
-template <class S>
-concept row_stage = std::copy_constructible<S> && requires(S const& stage, row_ref row) {
-  { S::reads } -> std::convertible_to<row_part>;
-  { S::writes } -> std::convertible_to<row_part>;
-  stage(row);
-};
-
 namespace detail {
 
 template <class S>
@@ -55,6 +45,17 @@ constexpr row_part before_of() {
 }
 
 }  // namespace detail
+
+/// A router stage: a small copyable function object over a row. `reads`: parts that an earlier stage must have written (logits are
+/// there from the start). `writes`: parts it fills. `before`: parts that must not have been written yet, since writing them used
+/// what this stage changes. A stage may also have `check(experts)`, called once per batch, and `k()` if it chooses.
+template <class S>
+concept row_stage = std::copy_constructible<S> && requires(S const& stage, row_ref row) {
+  { S::reads } -> std::convertible_to<row_part>;
+  { S::writes } -> std::convertible_to<row_part>;
+  stage(row);
+  typename std::integral_constant<row_part, detail::before_of<S>()>;  // names `before` even where the stage comes first
+};
 
 /// Two stages, one after the other: itself a stage.
 template <row_stage First, row_stage Second>
