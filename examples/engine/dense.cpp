@@ -12,7 +12,13 @@ namespace {
   throw cull::error{cull::errc::shape_mismatch, "shape is " + found + ", config.json asks for " + wanted, {.tensor = name}};
 }
 
-std::string shape(std::int64_t rows, std::int64_t cols) { return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]"; }
+std::string shape(std::int64_t rows, std::int64_t cols) {
+  std::string out{"["};
+  out += std::to_string(rows);
+  out += ", ";
+  out += std::to_string(cols);
+  return out += "]";
+}
 
 }  // namespace
 
@@ -51,7 +57,7 @@ cull::weight_matrix load_matrix(cull::checkpoint const& model, std::string const
 std::vector<float> load_vector(cull::checkpoint const& model, std::string const& name, std::int64_t size) {
   auto values = model.values(name);
   if (static_cast<std::int64_t>(values.size()) != size) {
-    wrong_shape(name, "[" + std::to_string(values.size()) + "]", "[" + std::to_string(size) + "]");
+    wrong_shape(name, std::to_string(values.size()) + " values", std::to_string(size));
   }
   return values;
 }

@@ -29,6 +29,13 @@ void refused(std::string const& bytes, cull::errc code, std::string const& says)
   CHECK(problem.where().byte.has_value());
 }
 
+/// "[0,n]".
+std::string up_to(std::size_t n) {
+  std::string out{"[0,"};
+  out += std::to_string(n);
+  return out += "]";
+}
+
 std::string entry(std::string const& name, std::string const& dtype, std::string const& shape, std::string const& offsets) {
   return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
 }
@@ -64,9 +71,9 @@ TEST_CASE("header: every type has the size that its name says") {
                                         {"I64", 64}, {"U64", 64}};
   for (auto const& [name, size] : bits) {
     auto const bytes = static_cast<std::size_t>(size);  // of eight elements
-    auto const text = "{" + entry("t", name, "[8]", "[0," + std::to_string(bytes) + "]") + "}";
+    auto const text = "{" + entry("t", name, "[8]", up_to(bytes)) + "}";
     CHECK(cull::name(parse(file(text, bytes)).tensors.at(0).type) == name);
-    auto const more = "{" + entry("t", name, "[8]", "[0," + std::to_string(bytes + 1) + "]") + "}";
+    auto const more = "{" + entry("t", name, "[8]", up_to(bytes + 1)) + "}";
     refused(file(more, bytes + 1), cull::errc::bad_header, "bytes");
   }
   CHECK_FALSE(cull::dtype_by_name("f32").has_value());
