@@ -183,6 +183,23 @@ TEST_CASE("exact_sum: value rounds to nearest, ties to even, for both signs") {
   }
 }
 
+TEST_CASE("exact_sum: the smallest bit beside a tie decides it, wherever both lie") {
+  int wrong = 0, tried = 0;
+  for (int top = -26; top <= 63; ++top) {
+    for (int low = -80; low < top - 53; ++low) {
+      double const one = std::ldexp(1.0, top), half_step = std::ldexp(1.0, top - 53), bit = std::ldexp(1.0, low);
+      double const above = one + 2 * half_step;
+      wrong += sum_of({one, half_step, bit}).value() != above;
+      wrong += sum_of({one, half_step, -bit}).value() != one;
+      wrong += sum_of({-one, -half_step, -bit}).value() != -above;
+      wrong += sum_of({-above, -half_step, bit}).value() != -above;
+      ++tried;
+    }
+  }
+  CHECK(tried > 4000);
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("exact_sum: cancellation leaves exactly what is left") {
   CHECK(sum_of({0x1p63, 1.0, unit, -0x1p63, -1.0}).value() == unit);
   CHECK(sum_of({0x1p63, 1.0, -unit, -0x1p63, -1.0}).value() == -unit);
