@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seeded weights in three formats with their values by the formats' definitions, and products in long double.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <cull/expert.hpp>
+
+namespace expert_test {
+
+class source {
+ public:
+  explicit source(unsigned seed) : engine_(seed) {}
+  unsigned bits() { return static_cast<unsigned>(engine_()); }
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(bits() * 0x1p-32); }
+  std::vector<float> values(std::int64_t count, float low, float high) {
+    std::vector<float> out(static_cast<std::size_t>(count));
+    for (auto& v : out) v = uniform(low, high);
+    return out;
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+/// Nearest bf16, ties to even, by scaling to an integer of eight bits.
+inline float nearest_bf16(float x) {
+  if (x == 0.0f) return x;
+  int exponent = 0;
+  float const fraction = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
+
+/// Decoded values beside the bytes; the outer scale apart.
+struct stored {
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::vector<unsigned char> bytes;  ///< values, or codes
+  std::vector<std::uint8_t> scales;  ///< of NVFP4
+  std::vector<long double> decoded;  ///< [rows, cols]
+  float outer = 1.0f;
+
+  long double at(std::int64_t n, std::int64_t k) const { return decoded[static_cast<std::size_t>(n * cols + k)]; }
+};
+
+template <class F>
+struct made;  // `made<F>::weights(rows, cols, seed)` and `made<F>::view(stored)`
+
+template <>
+struct made<cull::f32_format> {
+  static stored weights(std::int64_t rows, std::int64_t cols, unsigned seed) {
+    auto const values = source{seed}.values(rows * cols, -1.0f, 1.0f);
+    stored out{rows, cols, std::vector<unsigned char>(values.size() * 4), {}, {values.begin(), values.end()}};
+    std::memcpy(out.bytes.data(), values.data(), out.bytes.size());
+    return out;
+  }
+  static cull::matrix<cull::f32_format> view(stored const& s) { return {{s.bytes.data(), s.cols}, s.rows, s.cols}; }
+};
+
+template <>
+struct made<cull::bf16_format> {
+  static stored weights(std::int64_t rows, std::int64_t cols, unsigned seed) {
+    auto const values = source{seed}.values(rows * cols, -1.0f, 1.0f);
+    stored out{rows, cols, {}, {}, {}};
+    for (float const v : values) {
+      float const rounded = nearest_bf16(v);
+      std::uint32_t word = 0;
+      std::memcpy(&word, &rounded, 4);
+      out.bytes.push_back(static_cast<unsigned char>(word >> 16));
+      out.bytes.push_back(static_cast<unsigned char>(word >> 24));
+      out.decoded.push_back(rounded);
+    }
+    return out;
+  }
+  static cull::matrix<cull::bf16_format> view(stored const& s) { return {{s.bytes.data(), s.cols}, s.rows, s.cols}; }
+};
+
+inline long double e4m3_value(unsigned code) {
+  int const exponent = static_cast<int>(code >> 3 & 15u);
+  int const mantissa = static_cast<int>(code & 7u);
+  return exponent == 0 ? std::ldexp(static_cast<long double>(mantissa), -9)
+                       : std::ldexp(static_cast<long double>(8 + mantissa), exponent - 10);
+}
+
+template <>
+struct made<cull::nvfp4_modelopt> {
+  static stored weights(std::int64_t rows, std::int64_t cols, unsigned seed) {
+    static constexpr long double magnitudes[] = {0.0L, 0.5L, 1.0L, 1.5L, 2.0L, 3.0L, 4.0L, 6.0L};
+    source from{seed};
+    stored out{rows, cols, {}, {}, {}, from.uniform(1e-3f, 2e-3f)};
+    for (std::int64_t i = 0; i < rows * cols / 2; ++i)
+      out.bytes.push_back(static_cast<unsigned char>(from.bits() >> 24));
+    for (std::int64_t i = 0; i < rows * cols / 16; ++i)
+      out.scales.push_back(static_cast<std::uint8_t>(from.bits() % 0x7f));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(rows * cols); ++i) {
+      unsigned const code = out.bytes[i / 2] >> (i % 2 * 4) & 15u;
+      long double const sign = code >= 8 ? -1.0L : 1.0L;
+      out.decoded.push_back(sign * magnitudes[code % 8] * e4m3_value(out.scales[i / 16]));
+    }
+    return out;
+  }
+  static cull::matrix<cull::nvfp4_modelopt> view(stored const& s) {
+    return {{s.bytes.data(), s.scales.data(), s.outer, s.cols}, s.rows, s.cols};
+  }
+};
+
+/// A block of tokens, rows `stride` apart.
+struct tokens_block {
+  std::vector<float> values;
+  std::int64_t tokens;
+  std::int64_t cols;
+  std::int64_t stride;
+
+  cull::matrix_view<float> view() { return {values.data(), tokens, cols, stride}; }
+  cull::matrix_view<float const> view() const { return {values.data(), tokens, cols, stride}; }
+  float at(std::int64_t t, std::int64_t k) const { return values[static_cast<std::size_t>(t * stride + k)]; }
+};
+
+inline tokens_block random_tokens(std::int64_t tokens, std::int64_t cols, unsigned seed) {
+  return {source{seed}.values(tokens * cols, -2.0f, 2.0f), tokens, cols, cols};
+}
+
+inline tokens_block empty_tokens(std::int64_t tokens, std::int64_t cols) {
+  return {std::vector<float>(static_cast<std::size_t>(tokens * cols), -77.0f), tokens, cols, cols};
+}
+
+struct product {
+  long double value = 0;
+  long double magnitude = 0;  ///< the sum of |x| |w|
+};
+
+/// One output of x * w^T; `x(k)` is an activation.
+template <class X>
+product naive_dot(X const& x, stored const& w, std::int64_t n) {
+  product out;
+  for (std::int64_t k = 0; k < w.cols; ++k) {
+    auto const term = static_cast<long double>(x(k)) * w.at(n, k) * w.outer;
+    out.value += term;
+    out.magnitude += std::abs(term);
+  }
+  return out;
+}
+
+inline bool same_bits(cull::array_view<float const> a, cull::array_view<float const> b) {
+  return a.size() == b.size() &&
+         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
+}
+
+inline bool same_bits(tokens_block const& a, tokens_block const& b) {
+  if (a.tokens != b.tokens) return false;
+  for (std::int64_t t = 0; t < a.tokens; ++t) {
+    if (!same_bits(a.view().row(t), b.view().row(t))) return false;
+  }
+  return true;
+}
+
+struct caught {
+  bool thrown = false;
+  cull::errc code = cull::errc::cancelled;
+  std::string text;
+};
+
+template <class Call>
+caught catch_error(Call&& call) {
+  try {
+    call();
+  } catch (cull::error const& problem) {
+    return {true, problem.code(), problem.what()};
+  }
+  return {};
+}
+
+}  // namespace expert_test
