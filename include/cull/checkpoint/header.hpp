@@ -84,7 +84,7 @@ inline safetensors_header parse_safetensors_header(std::span<std::byte const> st
   for (int i = 7; i >= 0; --i) size = (size << 8) | static_cast<unsigned char>(text[static_cast<std::size_t>(i)]);
   if (size == 0) refuse(errc::bad_header, "the header is empty", 0);
   if (size > max_header_bytes) {
-    refuse(errc::bad_header, "the header claims " + std::to_string(size) + " bytes; at most 100000000 are allowed", 0);
+    refuse(errc::bad_header, "the header claims " + std::to_string(size) + " bytes; at most 100000000 are allowed; is this a safetensors file?", 0);
   }
   if (size > file_size - 8 || start.size() < 8 + size) {
     refuse(errc::bad_header, "the header claims " + std::to_string(size) + " bytes, the file has " + std::to_string(file_size - 8) +
