@@ -14,27 +14,35 @@ void apply(paths const& p, console const& out) {
   auto const plan = cull::load_plan(p.plan);
   progress_line line{"MB", 1e6};
   auto const report = cull::apply(model, plan, p.dir,
-                                  {.progress = [&](std::uint64_t done, std::uint64_t total) {
-                                     if (!stopped()) line("apply", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
-                                   },
+                                  {.progress =
+                                       [&](std::uint64_t done, std::uint64_t total) {
+                                         if (!stopped())
+                                           line("apply", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+                                       },
                                    .cancelled = stopped});
   for (auto const& name : report.left_behind) out.note("left behind, not part of the model: " + name);
   if (report.resumed > 0) out.say(std::to_string(report.resumed) + " files were there from an interrupted run");
   out.say("wrote " + std::to_string(report.files.size()) + " files, " + megabytes(report.bytes) + ", to " + p.dir);
   json files = json::array();
   for (auto const& f : report.files) files.push_back({{"name", f.name}, {"bytes", f.bytes}, {"xxh128", f.xxh128}});
-  out.result({{"out", p.dir}, {"bytes", report.bytes}, {"resumed", report.resumed}, {"files", files}, {"left_behind", report.left_behind}});
+  out.result({{"out", p.dir},
+              {"bytes", report.bytes},
+              {"resumed", report.resumed},
+              {"files", files},
+              {"left_behind", report.left_behind}});
 }
 
 void verify(paths const& p, console const& out) {
   auto const model = cull::checkpoint::open(p.model);
   auto const plan = cull::load_plan(p.plan);
   progress_line line{"MB", 1e6};
-  auto const report = cull::find_differences(model, plan, p.dir,
-                                             {.progress = [&](std::uint64_t done, std::uint64_t total) {
-                                                line("verify", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
-                                              },
-                                              .cancelled = stopped});
+  auto const report =
+      cull::find_differences(model, plan, p.dir,
+                             {.progress =
+                                  [&](std::uint64_t done, std::uint64_t total) {
+                                    line("verify", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+                                  },
+                              .cancelled = stopped});
   out.result({{"verified", report.failures.empty()},
               {"files", report.files},
               {"tensors", report.tensors},
@@ -42,20 +50,24 @@ void verify(paths const& p, console const& out) {
               {"bytes", report.bytes},
               {"failures", report.failures}});
   if (report.failures.empty()) {
-    out.say("verified: " + std::to_string(report.expert_tensors) + " expert tensors and " + std::to_string(report.tensors - report.expert_tensors) +
-            " others, " + std::to_string(report.bytes) + " bytes, are the source's bytes under the plan's numbers; index, configs and all " +
-            std::to_string(report.files) + " files are as they must be");
+    out.say("verified: " + std::to_string(report.expert_tensors) + " expert tensors and " +
+            std::to_string(report.tensors - report.expert_tensors) + " others, " + std::to_string(report.bytes) +
+            " bytes, are the source's bytes under the plan's numbers; index, configs and all " + std::to_string(report.files) +
+            " files are as they must be");
     return;
   }
   for (auto const& failure : report.failures) out.say("different: " + failure);
   if (out.as_json) throw CLI::RuntimeError{1};
-  throw cull::error{cull::errc::verification_failed, std::to_string(report.failures.size()) + " differences; do not use this checkpoint", {.file = p.dir}};
+  throw cull::error{cull::errc::verification_failed,
+                    std::to_string(report.failures.size()) + " differences; do not use this checkpoint",
+                    {.file = p.dir}};
 }
 
 }  // namespace
 
 void add_apply(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "apply", "Write the pruned checkpoint; goes on where an interrupted run stopped", "cull apply GLM-5.2-NVFP4 plan.json --out GLM-5.2-NVFP4-168");
+  auto* const verb = add_verb(app, out, "apply", "Write the pruned checkpoint; goes on where an interrupted run stopped",
+                              "cull apply GLM-5.2-NVFP4 plan.json --out GLM-5.2-NVFP4-168");
   auto const p = std::make_shared<paths>();
   verb->add_option("MODEL", p->model, "directory of the model")->required();
   verb->add_option("PLAN", p->plan, "plan file")->required();
@@ -64,7 +76,8 @@ void add_apply(CLI::App& app, console& out, action& run) {
 }
 
 void add_verify(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "verify", "Prove byte by byte that a pruned checkpoint is what model and plan say", "cull verify GLM-5.2-NVFP4 plan.json GLM-5.2-NVFP4-168");
+  auto* const verb = add_verb(app, out, "verify", "Prove byte by byte that a pruned checkpoint is what model and plan say",
+                              "cull verify GLM-5.2-NVFP4 plan.json GLM-5.2-NVFP4-168");
   auto const p = std::make_shared<paths>();
   verb->add_option("MODEL", p->model, "directory of the source model")->required();
   verb->add_option("PLAN", p->plan, "plan file")->required();

@@ -27,11 +27,16 @@ std::int64_t never_chosen(engine::observation const& seen) {
 engine::calibration run_model(cull::checkpoint const& model, calibrate_options const& o, progress_line& line) {
   if (!o.states.empty()) {
     std::vector<std::filesystem::path> const files{o.states.begin(), o.states.end()};
-    return engine::calibrate_from_states(model, o.running.exec(), files, {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)});
+    return engine::calibrate_from_states(
+        model, o.running.exec(), files,
+        {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)});
   }
   auto const sequences = read_data(o.data, o.emphases, model.config().integer("vocab_size"));
   return engine::calibrate(model, o.running.exec(), sequences,
-                           {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .by_domain = o.by_domain, .progress = std::ref(line)});
+                           {.precision = o.running.policy(),
+                            .batch_tokens = o.running.batch_tokens,
+                            .by_domain = o.by_domain,
+                            .progress = std::ref(line)});
 }
 
 void calibrate(calibrate_options const& o, console const& out) {
@@ -42,8 +47,9 @@ void calibrate(calibrate_options const& o, console const& out) {
   auto const result = run_model(model, o, line);
   cull::save(result.observation, o.output.path, o.output.policy());
   auto const never = never_chosen(result.observation);
-  out.say("calibrated on " + std::to_string(result.observation.provenance().sequences.size()) + " sequences, " + std::to_string(result.tokens) +
-          " tokens in " + fixed(result.seconds, 1) + " s (" + std::to_string(result.threads) + " threads, " + std::to_string(result.batches) + " batches)");
+  out.say("calibrated on " + std::to_string(result.observation.provenance().sequences.size()) + " sequences, " +
+          std::to_string(result.tokens) + " tokens in " + fixed(result.seconds, 1) + " s (" + std::to_string(result.threads) +
+          " threads, " + std::to_string(result.batches) + " batches)");
   if (never > 0) out.say(std::to_string(never) + " experts were never chosen; they score 0");
   out.say("wrote " + o.output.path);
   out.result({{"sequences", result.observation.provenance().sequences.size()},
@@ -59,14 +65,17 @@ void calibrate(calibrate_options const& o, console const& out) {
 }  // namespace
 
 void add_calibrate(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "calibrate", "Measure on texts how much each expert matters",
-                              "cull calibrate GLM-5.2-NVFP4 --data code.jsonl --data traces.jsonl --emphasize 262:16:6 --out term.obs.safetensors");
+  auto* const verb = add_verb(
+      app, out, "calibrate", "Measure on texts how much each expert matters",
+      "cull calibrate GLM-5.2-NVFP4 --data code.jsonl --data traces.jsonl --emphasize 262:16:6 --out term.obs.safetensors");
   auto const o = std::make_shared<calibrate_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
   auto* const data = verb->add_option("--data", o->data, "calibration sequences (JSON lines); may be given several times");
-  auto* const states = verb->add_option("--states", o->states, "recorded inputs of the MoE blocks (safetensors with block_input.L) instead of --data");
+  auto* const states = verb->add_option("--states", o->states,
+                                        "recorded inputs of the MoE blocks (safetensors with block_input.L) instead of --data");
   data->excludes(states);
-  verb->add_option("--emphasize", o->emphases, "TOKEN:RADIUS:WEIGHT multiplies the weight of tokens near each TOKEN")->excludes(states);
+  verb->add_option("--emphasize", o->emphases, "TOKEN:RADIUS:WEIGHT multiplies the weight of tokens near each TOKEN")
+      ->excludes(states);
   verb->add_flag("--by-domain", o->by_domain, "keep the sums of each domain apart")->excludes(states);
   o->output.add_to(*verb, "observation file to write");
   o->running.add_to(*verb);

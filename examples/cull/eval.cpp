@@ -19,12 +19,16 @@ class logits_keeper {
  public:
   void keep(std::string const& name, cull::matrix_view<float const> logits) {
     auto& to = kept_.emplace_back(tensor{name, logits.rows(), logits.cols(), {}});
-    for (std::int64_t t = 0; t < logits.rows(); ++t) to.values.insert(to.values.end(), logits.row(t).begin(), logits.row(t).end());
+    for (std::int64_t t = 0; t < logits.rows(); ++t)
+      to.values.insert(to.values.end(), logits.row(t).begin(), logits.row(t).end());
   }
   void write(std::string const& path) const {
     std::vector<cull::tensor_source> sources;
     for (auto const& t : kept_) {
-      sources.push_back({t.name, cull::dtype::f32, {static_cast<std::uint64_t>(t.rows), static_cast<std::uint64_t>(t.cols)}, std::as_bytes(std::span{t.values})});
+      sources.push_back({t.name,
+                         cull::dtype::f32,
+                         {static_cast<std::uint64_t>(t.rows), static_cast<std::uint64_t>(t.cols)},
+                         std::as_bytes(std::span{t.values})});
     }
     cull::write_safetensors(path, {{"format", "pt"}}, sources);
   }
@@ -71,7 +75,8 @@ void print(std::vector<column> const& columns, console const& out) {
   }
   row("", [](column const& c) { return c.first; });
   for (auto const& domain : domains) {
-    row("nats per token, " + domain, [&](column const& c) { return c.second.nats.contains(domain) ? fixed(c.second.nats.at(domain), 4) : std::string{"-"}; });
+    row("nats per token, " + domain,
+        [&](column const& c) { return c.second.nats.contains(domain) ? fixed(c.second.nats.at(domain), 4) : std::string{"-"}; });
   }
   row("MTP agreement", [&](column const& c) { return share(c.second.mtp_agreement); });
   row("prompts terminated", [&](column const& c) { return share(c.second.terminated); });
@@ -84,7 +89,8 @@ engine::evaluation evaluate(std::string const& dir, eval_verb_options const& o, 
   auto const sequences = read_data(o.data, {}, vocabulary);
   auto const prompts = o.prompts.empty() ? std::vector<engine::prompt>{} : engine::read_prompts(o.prompts, vocabulary);
   progress_line line{"", 1};
-  engine::eval_options options{.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)};
+  engine::eval_options options{
+      .precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)};
   if (!o.logits.empty()) {
     options.on_logits = [&](std::int64_t s, auto logits) { keeper.keep("logits." + std::to_string(s), logits); };
     options.on_mtp_logits = [&](std::int64_t s, auto logits) { keeper.keep("mtp_logits." + std::to_string(s), logits); };
@@ -109,13 +115,15 @@ void eval(eval_verb_options const& o, console const& out) {
 }  // namespace
 
 void add_eval(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "eval", "Nats per token by domain, MTP agreement, termination and answers; several models side by side",
-                              "cull eval full=GLM-5.2-NVFP4 pruned=GLM-5.2-NVFP4-168 --data heldout.jsonl --prompts prompts.jsonl");
+  auto* const verb =
+      add_verb(app, out, "eval", "Nats per token by domain, MTP agreement, termination and answers; several models side by side",
+               "cull eval full=GLM-5.2-NVFP4 pruned=GLM-5.2-NVFP4-168 --data heldout.jsonl --prompts prompts.jsonl");
   auto const o = std::make_shared<eval_verb_options>();
   verb->add_option("MODEL", o->models, "directories of models, each DIR or NAME=DIR")->required();
   verb->add_option("--data", o->data, "held-out sequences (JSON lines); may be given several times")->required();
   verb->add_option("--prompts", o->prompts, "prompts with answers (JSON lines)");
-  verb->add_option("--logits", o->logits, "write logits.N and mtp_logits.N of every sequence to this safetensors file (one model)");
+  verb->add_option("--logits", o->logits,
+                   "write logits.N and mtp_logits.N of every sequence to this safetensors file (one model)");
   o->running.add_to(*verb);
   verb->callback([=, &out, &run] {
     if (!o->logits.empty() && o->models.size() > 1) throw CLI::ValidationError{"--logits", "takes one model"};

@@ -27,7 +27,8 @@ void generate(generate_verb_options const& o, console const& out) {
   auto const model = cull::checkpoint::open(o.model);
   auto const prompts = engine::read_prompts(o.prompts, model.config().integer("vocab_size"));
   progress_line line{"prompts", 1};
-  auto const traces = engine::generate(model, o.running.exec(), prompts, o.sampling, {.precision = o.running.policy(), .progress = std::ref(line)});
+  auto const traces = engine::generate(model, o.running.exec(), prompts, o.sampling,
+                                       {.precision = o.running.policy(), .progress = std::ref(line)});
   engine::eval_options ends;
   ends.think_end = o.think_end;
   ends.end = o.end;
@@ -41,22 +42,30 @@ void generate(generate_verb_options const& o, console const& out) {
     ++written;
   }
   cull::write_file(o.output.path, text, o.output.policy());
-  out.say(std::to_string(terminated) + " of " + std::to_string(traces.size()) + " traces came to their end; wrote " + std::to_string(written) + " to " + o.output.path);
+  out.say(std::to_string(terminated) + " of " + std::to_string(traces.size()) + " traces came to their end; wrote " +
+          std::to_string(written) + " to " + o.output.path);
   out.result({{"prompts", traces.size()}, {"terminated", terminated}, {"written", written}, {"out", o.output.path}});
 }
 
 }  // namespace
 
 void add_generate(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "generate", "Let the model continue prompts; the traces are calibration sequences",
-                              "cull generate GLM-5.2-NVFP4 --prompts prompts.jsonl --temperature 0.6 --top-p 0.95 --terminating-only --out traces.jsonl");
+  auto* const verb = add_verb(
+      app, out, "generate", "Let the model continue prompts; the traces are calibration sequences",
+      "cull generate GLM-5.2-NVFP4 --prompts prompts.jsonl --temperature 0.6 --top-p 0.95 --terminating-only --out traces.jsonl");
   auto const o = std::make_shared<generate_verb_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
   verb->add_option("--prompts", o->prompts, "prompts (JSON lines)")->required();
-  verb->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--top-p", o->sampling.top_p, "draw from the smallest set of tokens this likely")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  verb->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--top-p", o->sampling.top_p, "draw from the smallest set of tokens this likely")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   verb->add_option("--seed", o->sampling.seed, "of the draws")->capture_default_str();
-  verb->add_option("--max-tokens", o->sampling.max_tokens, "new tokens per prompt")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))->capture_default_str();
+  verb->add_option("--max-tokens", o->sampling.max_tokens, "new tokens per prompt")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
   verb->add_option("--stop", o->sampling.stop, "ids that end a trace (default: the model's eos_token_id)");
   verb->add_option("--domain", o->domain, "domain of the written sequences")->capture_default_str();
   verb->add_flag("--terminating-only", o->terminating_only, "keep only prompt -> think -> answer -> end");

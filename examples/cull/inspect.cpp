@@ -49,8 +49,9 @@ void print(cull::checkpoint const& model, std::vector<std::string> const& warnin
   out.say("family         " + std::string{model.family().model_type});
   out.say("MoE layers     " + range(model.moe_layers()) + " (MTP: " + range(model.mtp_layers()) + ")");
   out.say("experts        " + std::to_string(model.experts()) + " a layer, " + std::to_string(r.top_k) + " chosen per token");
-  out.say("router         " + std::string{r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", " + std::to_string(r.groups) +
-          " group(s)" + (r.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaled by " + fixed(static_cast<double>(r.scaling), 3));
+  out.say("router         " + std::string{r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", " +
+          std::to_string(r.groups) + " group(s)" + (r.renormalize == cull::renormalization::on ? ", renormalised" : "") +
+          ", scaled by " + fixed(static_cast<double>(r.scaling), 3));
   out.say("digest         " + model.digest());
   out.say("");
   out.say(left("role", 18) + right("tensors", 10) + right("bytes", 16) + "  weights stored as");
@@ -85,7 +86,8 @@ void inspect(std::string const& dir, console const& out) {
 }  // namespace
 
 void add_inspect(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "inspect", "Show family, layers, experts, router, formats and bytes by role", "cull inspect GLM-5.2-NVFP4");
+  auto* const verb = add_verb(app, out, "inspect", "Show family, layers, experts, router, formats and bytes by role",
+                              "cull inspect GLM-5.2-NVFP4");
   auto const dir = std::make_shared<std::string>();
   verb->add_option("MODEL", *dir, "directory of the model")->required();
   verb->callback([=, &out, &run] { run = [=, &out] { inspect(*dir, out); }; });

@@ -18,7 +18,8 @@ void merge(std::vector<std::string> const& files, output_options const& output, 
   }
   cull::save(total, output.path, output.policy());
   auto const sequences = total.provenance().sequences.size();
-  out.say("merged " + std::to_string(files.size()) + " observations of " + std::to_string(sequences) + " sequences into " + output.path);
+  out.say("merged " + std::to_string(files.size()) + " observations of " + std::to_string(sequences) + " sequences into " +
+          output.path);
   out.result({{"observations", files.size()}, {"sequences", sequences}, {"out", output.path}});
 }
 

@@ -11,7 +11,8 @@ void run_options::add_to(CLI::App& verb) {
   verb.add_option("--threads", threads, "threads to use (0: as many as the machine has); the result does not depend on it")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
-  verb.add_option("--batch-tokens", batch_tokens, "most tokens taken through a layer at once (0: all); the result does not depend on it")
+  verb.add_option("--batch-tokens", batch_tokens,
+                  "most tokens taken through a layer at once (0: all); the result does not depend on it")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
       ->capture_default_str();
   verb.add_option("--precision", precision, "activations in products: f32, or bf16 as the model itself has them")

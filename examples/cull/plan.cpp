@@ -45,14 +45,16 @@ std::vector<std::string> serving_notes(cull::checkpoint const& model, plan_verb_
     for (int ranks = 2; ranks <= 8; ++ranks) {
       if (o.keep % ranks == 0) sizes += (sizes.empty() ? "" : ", ") + std::to_string(ranks);
     }
-    out.push_back(std::to_string(o.keep) + " is no multiple of 8: expert parallelism splits evenly over " + (sizes.empty() ? "no number of" : sizes) + " ranks");
+    out.push_back(std::to_string(o.keep) + " is no multiple of 8: expert parallelism splits evenly over " +
+                  (sizes.empty() ? "no number of" : sizes) + " ranks");
   }
   if (o.mtp == "drop" && !model.mtp_layers().empty()) out.push_back("without the MTP layer there is no speculative decoding");
   return out;
 }
 
 void print_cut(cull::layer_selection const& cut, console const& out) {
-  std::string line = "layer " + right(std::to_string(cut.layer), 3) + "  keeps " + std::to_string(cut.kept.size()) + " of " + std::to_string(cut.experts);
+  std::string line = "layer " + right(std::to_string(cut.layer), 3) + "  keeps " + std::to_string(cut.kept.size()) + " of " +
+                     std::to_string(cut.experts);
   line += "  margin " + (std::isfinite(cut.margin) ? fixed(100 * cut.margin, 3) + " %" : std::string{"-"});
   if (!cut.tied.empty()) line += "  " + std::to_string(cut.tied.size()) + " tied at the cut";
   if (!cut.never_chosen.empty()) line += "  " + std::to_string(cut.never_chosen.size()) + " never chosen";
@@ -73,16 +75,25 @@ void plan(plan_verb_options const& o, console const& out) {
     if (made.layers.contains(cut.layer)) print_cut(cut, out);
     cuts.push_back({{"layer", cut.layer}, {"margin", cut.margin}, {"tied", cut.tied}, {"never_chosen", cut.never_chosen}});
   }
-  out.say("tensors " + megabytes(before) + " -> " + megabytes(after) + " (" + fixed(100.0 * static_cast<double>(after) / static_cast<double>(before), 1) + " %)");
+  out.say("tensors " + megabytes(before) + " -> " + megabytes(after) + " (" +
+          fixed(100.0 * static_cast<double>(after) / static_cast<double>(before), 1) + " %)");
   for (auto const& note : notes) out.say("note: " + note);
   out.say("wrote " + o.output.path);
-  out.result({{"criterion", o.criterion}, {"keep", o.keep}, {"mtp", o.mtp}, {"bytes_before", before}, {"bytes_after", after}, {"cuts", cuts}, {"notes", notes}, {"out", o.output.path}});
+  out.result({{"criterion", o.criterion},
+              {"keep", o.keep},
+              {"mtp", o.mtp},
+              {"bytes_before", before},
+              {"bytes_after", after},
+              {"cuts", cuts},
+              {"notes", notes},
+              {"out", o.output.path}});
 }
 
 }  // namespace
 
 void add_plan(CLI::App& app, console& out, action& run) {
-  auto* const verb = add_verb(app, out, "plan", "Choose the experts to keep in each layer", "cull plan GLM-5.2-NVFP4 term.obs.safetensors --keep 168 --out plan.json");
+  auto* const verb = add_verb(app, out, "plan", "Choose the experts to keep in each layer",
+                              "cull plan GLM-5.2-NVFP4 term.obs.safetensors --keep 168 --out plan.json");
   auto const o = std::make_shared<plan_verb_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
   verb->add_option("OBS", o->observation, "observation file (not needed for --criterion random)");

@@ -63,7 +63,9 @@ int main() {
   cull::add(exec, seen.at(0), chosen.view(), {.norms = cull::matrix_view<double const>{norms.data(), 3, 2}});
   seen.finish();
 
-  auto const bold = [](auto const& e) { return e.mean(cull::gate_norm) + 2 * e.standard_error(cull::gate_norm) + e.sum(gate_squared{}); };
+  auto const bold = [](auto const& e) {
+    return e.mean(cull::gate_norm) + 2 * e.standard_error(cull::gate_norm) + e.sum(gate_squared{});
+  };
   auto const keep = cull::select(seen, bold, cull::keep{2});
   for (int const id : keep.layers[0].kept) std::printf("keep expert %d\n", id);
   return keep.layers[0].kept.size() == 2 ? 0 : 1;

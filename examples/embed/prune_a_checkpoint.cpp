@@ -32,14 +32,16 @@ void prune(std::filesystem::path const& dir, std::filesystem::path const& out) {
     cull::collector collect{exec, router, layer};  // dequantises each fired expert on the fly
     auto const x = hidden_states(64, layer.hidden());
     auto const y = collect({.router_input = {x.data(), 64, layer.hidden()}}, seen.at(number));
-    std::printf("layer %d: routed output %lld x %lld\n", number, static_cast<long long>(y.rows()), static_cast<long long>(y.cols()));
+    std::printf("layer %d: routed output %lld x %lld\n", number, static_cast<long long>(y.rows()),
+                static_cast<long long>(y.cols()));
   }
   seen.finish();
 
   auto const plan = cull::plan(model, cull::select(seen, cull::reap, cull::keep{42}));
   cull::apply(model, plan, out);
   auto const proof = cull::verify(model, plan, out);
-  std::printf("verified %lld tensors, %llu bytes\n", static_cast<long long>(proof.tensors), static_cast<unsigned long long>(proof.bytes));
+  std::printf("verified %lld tensors, %llu bytes\n", static_cast<long long>(proof.tensors),
+              static_cast<unsigned long long>(proof.bytes));
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
     if (hooks_.progress) hooks_.progress(stage, first + count, tokens_.rows());
   }
   auto* const observer = hooks_.observer;
-  bool const observed = observer != nullptr && std::binary_search(observer->layers().begin(), observer->layers().end(), through.number());
+  bool const observed =
+      observer != nullptr && std::binary_search(observer->layers().begin(), observer->layers().end(), through.number());
   if (observed) observer->at(through.number()).finish();  // sequences are complete here, and open ones need memory
   show(through, hidden);
   return batches;

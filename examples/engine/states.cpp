@@ -26,7 +26,9 @@ recording read(cull::safetensors_file const& file, std::string const& name, std:
   auto const* const info = file.find(name);
   if (info == nullptr) return {};
   if (info->shape.size() != 2 || static_cast<std::int64_t>(info->shape[1]) != hidden) {
-    throw cull::error{cull::errc::shape_mismatch, "must be [tokens, " + std::to_string(hidden) + "]", {.file = file.path().string(), .tensor = name}};
+    throw cull::error{cull::errc::shape_mismatch,
+                      "must be [tokens, " + std::to_string(hidden) + "]",
+                      {.file = file.path().string(), .tensor = name}};
   }
   auto const bytes = file.bytes(*info);
   XXH3_128bits_update(&hash, name.data(), name.size());
@@ -43,13 +45,19 @@ void observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number,
     auto const suffix = std::to_string(number);
     auto const block = read(files[f], "block_input." + suffix, layer.hidden(), hashes[f]);
     auto const expert = read(files[f], "expert_input." + suffix, layer.hidden(), hashes[f]);
-    if (block.values.empty()) throw cull::error{cull::errc::not_found, "is not recorded", {.file = files[f].path().string(), .tensor = "block_input." + suffix}};
-    if (!expert.values.empty() && expert.rows != block.rows) throw cull::error{cull::errc::shape_mismatch, "has another number of tokens than block_input." + suffix, {.file = files[f].path().string(), .tensor = "expert_input." + suffix}};
+    if (block.values.empty())
+      throw cull::error{
+          cull::errc::not_found, "is not recorded", {.file = files[f].path().string(), .tensor = "block_input." + suffix}};
+    if (!expert.values.empty() && expert.rows != block.rows)
+      throw cull::error{cull::errc::shape_mismatch,
+                        "has another number of tokens than block_input." + suffix,
+                        {.file = files[f].path().string(), .tensor = "expert_input." + suffix}};
     auto const step = options.batch_tokens > 0 ? options.batch_tokens : block.rows;
     for (std::int64_t first = 0; first < block.rows; first += step, ++out.batches) {
       auto const count = std::min(step, block.rows - first);
       std::vector<int> const sequence(static_cast<std::size_t>(count), static_cast<int>(f));
-      collect({.router_input = block.rows_of(first, count), .expert_input = expert.rows_of(first, count), .sequence = sequence}, out.observation.at(number));
+      collect({.router_input = block.rows_of(first, count), .expert_input = expert.rows_of(first, count), .sequence = sequence},
+              out.observation.at(number));
       if (options.progress) options.progress("layer " + suffix, first + count, block.rows);
     }
     out.tokens += number == model.moe_layers().front() ? block.rows : 0;

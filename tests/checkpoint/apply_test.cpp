@@ -16,11 +16,14 @@ cull::checkpoint const& model() {
   return opened;
 }
 
-bool same(test_support::tensor const& a, test_support::tensor const& b) { return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes; }
+bool same(test_support::tensor const& a, test_support::tensor const& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes;
+}
 
 /// The tensors that a pruned model must have, from the plan and a regular expression over names.
 std::map<std::string, test_support::tensor> expected(cull::pruning_plan const& plan, bool with_mtp = true) {
-  static std::regex const expert{R"(model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(.*))"}, router{R"(model\.layers\.(\d+)\.mlp\.gate\..*)"};
+  static std::regex const expert{R"(model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(.*))"},
+      router{R"(model\.layers\.(\d+)\.mlp\.gate\..*)"};
   std::map<std::string, test_support::tensor> out;
   for (auto const& [name, t] : all_tensors(model_dir())) {
     std::smatch m;
@@ -28,7 +31,8 @@ std::map<std::string, test_support::tensor> expected(cull::pruning_plan const& p
     if (std::regex_match(name, m, expert)) {
       auto const& kept = plan.layers.at(std::stoi(m[1]));
       for (std::size_t i = 0; i < kept.size(); ++i) {
-        if (kept[i] == std::stoi(m[2])) out["model.layers." + m[1].str() + ".mlp.experts." + std::to_string(i) + "." + m[3].str()] = t;
+        if (kept[i] == std::stoi(m[2]))
+          out["model.layers." + m[1].str() + ".mlp.experts." + std::to_string(i) + "." + m[3].str()] = t;
       }
     } else if (std::regex_match(name, m, router)) {
       auto const& kept = plan.layers.at(std::stoi(m[1]));
@@ -36,7 +40,9 @@ std::map<std::string, test_support::tensor> expected(cull::pruning_plan const& p
       rows.bytes.clear();
       rows.shape[0] = static_cast<std::int64_t>(kept.size());
       auto const size = t.bytes.size() / 64;
-      for (int const id : kept) rows.bytes.insert(rows.bytes.end(), t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id)), t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id + 1)));
+      for (int const id : kept)
+        rows.bytes.insert(rows.bytes.end(), t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id)),
+                          t.bytes.begin() + static_cast<std::ptrdiff_t>(size * static_cast<std::size_t>(id + 1)));
       out[name] = rows;
     } else {
       out[name] = t;
@@ -56,7 +62,8 @@ void check_tensors(std::map<std::string, test_support::tensor> const& wanted, fs
   auto const index = nlohmann::json::parse(slurp(dir / "model.safetensors.index.json"));
   CHECK(index.at("metadata").at("total_size") == total);
   CHECK(index.at("weight_map").size() == written.size());
-  for (auto const& [name, shard] : index.at("weight_map").items()) CHECK(test_support::read_safetensors(dir / shard.get<std::string>()).contains(name) == true);
+  for (auto const& [name, shard] : index.at("weight_map").items())
+    CHECK(test_support::read_safetensors(dir / shard.get<std::string>()).contains(name) == true);
 }
 
 }  // namespace
@@ -147,7 +154,8 @@ TEST_CASE("apply: stopped at any point, it goes on and ends with the same bytes"
     CHECK_FALSE(fs::exists(out));
     CHECK(fs::exists(folder / "out.partial"));
     std::int64_t finished = 0;
-    for (auto const& entry : fs::directory_iterator{folder / "out.partial"}) finished += entry.path().filename().string().starts_with('.') ? 0 : 1;
+    for (auto const& entry : fs::directory_iterator{folder / "out.partial"})
+      finished += entry.path().filename().string().starts_with('.') ? 0 : 1;
     any_resumed = any_resumed || finished > 0;
     auto const report = cull::apply(model(), plan, out);
     CHECK(contents(out) == wanted);
@@ -178,7 +186,8 @@ TEST_CASE("apply: a finished file that was changed meanwhile in size is written 
   scratch_folder const folder;
   auto const plan = oracle_plan();
   int asked = 0;
-  CHECK(code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= 2300; }}); }) == cull::errc::cancelled);
+  CHECK(code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= 2300; }}); }) ==
+        cull::errc::cancelled);
   fs::resize_file(folder / "out.partial/model-00001-of-00003.safetensors", 100);
   cull::apply(model(), plan, folder / "out");
   CHECK(cull::find_differences(model(), plan, folder / "out").failures.empty());
@@ -208,7 +217,8 @@ TEST_CASE("apply: side files travel, hidden ones and foreign weights do not; one
   fs::create_directories(folder / "m/templates");
   fs::create_directories(folder / "m/.git");
   std::vector<cull::tensor_source> sources;
-  for (auto const& [name, t] : tensors) sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+  for (auto const& [name, t] : tensors)
+    sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
   cull::write_safetensors(folder / "m/model.safetensors", {}, sources);
   spill(folder / "m/config.json", slurp(model_dir() / "config.json"));
   spill(folder / "m/tokenizer.json", "{}");
@@ -219,9 +229,11 @@ TEST_CASE("apply: side files travel, hidden ones and foreign weights do not; one
   auto const report = cull::apply(single, oracle_plan(), folder / "out");
   std::vector<std::string> names;
   for (auto const& [name, text] : contents(folder / "out")) names.push_back(name);
-  CHECK(names == std::vector<std::string>{"config.json", "cull-manifest.json", "cull-plan.json", "model.safetensors", "templates/chat.jinja", "tokenizer.json"});
+  CHECK(names == std::vector<std::string>{"config.json", "cull-manifest.json", "cull-plan.json", "model.safetensors",
+                                          "templates/chat.jinja", "tokenizer.json"});
   CHECK(report.left_behind == std::vector<std::string>{"consolidated.pth"});
-  CHECK(test_support::read_metadata((folder / "out/model.safetensors").string()) == std::map<std::string, std::string>{{"format", "pt"}});
+  CHECK(test_support::read_metadata((folder / "out/model.safetensors").string()) ==
+        std::map<std::string, std::string>{{"format", "pt"}});
   CHECK(cull::find_differences(single, oracle_plan(), folder / "out").failures.empty());
   auto const written = all_tensors(folder / "out"), wanted = expected(oracle_plan());
   REQUIRE(written.size() == wanted.size());

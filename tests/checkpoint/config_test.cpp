@@ -26,7 +26,8 @@ std::string quant_after(std::string const& text) { return cull::detail::rewrite_
 }  // namespace
 
 TEST_CASE("config_view: types are checked, keys are dotted, numbers are not converted") {
-  cull::config_view const c{R"({"a": 3, "b": {"c": 1.5, "d": true}, "e": "x", "f": [1, 2], "g": null, "h": ["u", "v"], "big": 1e3})", "f.json"};
+  cull::config_view const c{
+      R"({"a": 3, "b": {"c": 1.5, "d": true}, "e": "x", "f": [1, 2], "g": null, "h": ["u", "v"], "big": 1e3})", "f.json"};
   CHECK(c.integer("a") == 3);
   CHECK(c.number("a") == 3);
   CHECK(c.number("b.c") == 1.5);
@@ -52,18 +53,24 @@ TEST_CASE("config_view: types are checked, keys are dotted, numbers are not conv
 
 TEST_CASE("rewrite_config: every alias of the count, and nothing else") {
   CHECK(config_after("{\"num_experts\":64}") == "{\"num_experts\":2}");
-  CHECK(config_after("{\n\t\"n_routed_experts\" :  64 ,\r\n \"x\": 1.50, \"num_local_experts\": null, \"y\": {\"num_experts\": 64}, \"num_experts\": 64}\n\n") ==
-        "{\n\t\"n_routed_experts\" :  2 ,\r\n \"x\": 1.50, \"num_local_experts\": null, \"y\": {\"num_experts\": 64}, \"num_experts\": 2}\n\n");
-  CHECK(config_after("{\"a\": \"num_experts\", \"num_nextn_predict_layers\": 1}") == "{\"a\": \"num_experts\", \"num_nextn_predict_layers\": 1}");
+  CHECK(config_after("{\n\t\"n_routed_experts\" :  64 ,\r\n \"x\": 1.50, \"num_local_experts\": null, \"y\": {\"num_experts\": "
+                     "64}, \"num_experts\": 64}\n\n") ==
+        "{\n\t\"n_routed_experts\" :  2 ,\r\n \"x\": 1.50, \"num_local_experts\": null, \"y\": {\"num_experts\": 64}, "
+        "\"num_experts\": 2}\n\n");
+  CHECK(config_after("{\"a\": \"num_experts\", \"num_nextn_predict_layers\": 1}") ==
+        "{\"a\": \"num_experts\", \"num_nextn_predict_layers\": 1}");
   CHECK(config_after("{\"num_nextn_predict_layers\": 1}", true) == "{\"num_nextn_predict_layers\": 0}");
   CHECK(config_after("{\"\\u006eum_experts\": 64}") == "{\"\\u006eum_experts\": 2}");
   CHECK(config_after("{\"a\": \"} , \\\" { [\", \"num_experts\": 64}") == "{\"a\": \"} , \\\" { [\", \"num_experts\": 2}");
 }
 
 TEST_CASE("rewrite_config: names of experts are renumbered or go, patterns of modules stay") {
-  auto const ignore = [](std::string const& list) { return config_after("{\"quantization_config\": {\"ignore\": [" + list + "]}}"); };
+  auto const ignore = [](std::string const& list) {
+    return config_after("{\"quantization_config\": {\"ignore\": [" + list + "]}}");
+  };
   auto const wanted = [](std::string const& list) { return "{\"quantization_config\": {\"ignore\": [" + list + "]}}"; };
-  CHECK(ignore("\"lm_head\", \"model.layers.2.mlp.gate\", \"*mlp.gate*\", \"model.layers.9.*\"") == wanted("\"lm_head\", \"model.layers.2.mlp.gate\", \"*mlp.gate*\", \"model.layers.9.*\""));
+  CHECK(ignore("\"lm_head\", \"model.layers.2.mlp.gate\", \"*mlp.gate*\", \"model.layers.9.*\"") ==
+        wanted("\"lm_head\", \"model.layers.2.mlp.gate\", \"*mlp.gate*\", \"model.layers.9.*\""));
   CHECK(ignore("\"model.layers.2.mlp.experts.3.up_proj\"") == wanted("\"model.layers.2.mlp.experts.1.up_proj\""));
   CHECK(ignore("\"model.layers.4.mlp.experts.3\"") == wanted("\"model.layers.4.mlp.experts.1\""));
   CHECK(ignore("\"model.layers.2.mlp.experts.0.up_proj\"") == wanted(""));
@@ -76,7 +83,8 @@ TEST_CASE("rewrite_config: names of experts are renumbered or go, patterns of mo
   for (auto const ambiguous : {"\"model.layers.2.mlp.experts.3*\"", "\"model.layers.*.mlp.experts.3.up_proj\""}) {
     CHECK(code_of([&] { ignore(ambiguous); }) == cull::errc::bad_config);
   }
-  CHECK(quant_after("{\"quantization\": {\"quantized_layers\": {\"model.layers.2.mlp.experts.3.up_proj\": {\"a\": 1}, \"model.layers.2.mlp.experts.0.up_proj\": {\"a\": 2}, \"lm_head\": {}}}}") ==
+  CHECK(quant_after("{\"quantization\": {\"quantized_layers\": {\"model.layers.2.mlp.experts.3.up_proj\": {\"a\": 1}, "
+                    "\"model.layers.2.mlp.experts.0.up_proj\": {\"a\": 2}, \"lm_head\": {}}}}") ==
         "{\"quantization\": {\"quantized_layers\": {\"model.layers.2.mlp.experts.1.up_proj\": {\"a\": 1}, \"lm_head\": {}}}}");
 }
 
@@ -102,7 +110,8 @@ TEST_CASE("locate: names are taken apart by the family's patterns only") {
   CHECK(cull::locate(glm, "model.layers.12.mlp.shared_experts.up_proj.weight").expert == -1);
   CHECK(cull::locate(glm, "model.layers.12.mlp.gate.weight").rest == "mlp.gate.weight");
   CHECK(cull::locate(glm, "lm_head.weight").layer == -1);
-  for (auto const odd : {"model.layers.012.mlp.gate.weight", "model.layers.-1.x", "model.layers.99999999999.x", "model.layers.1"}) {
+  for (auto const odd :
+       {"model.layers.012.mlp.gate.weight", "model.layers.-1.x", "model.layers.99999999999.x", "model.layers.1"}) {
     CHECK(cull::locate(glm, odd).layer == -1);
   }
   CHECK(cull::locate(glm, "model.layers.3.mlp.experts.07.up_proj.weight").expert == -1);

@@ -48,7 +48,8 @@ TEST_CASE("header: files of every legal kind are read") {
   CHECK(parse(file("{}\n\t ")).tensors.empty());
   CHECK(parse(file(R"({"__metadata__":null})")).metadata.empty());
   CHECK(parse(file(R"({"__metadata__":{}})")).metadata.empty());
-  CHECK(parse(file(R"({"__metadata__":{"a":"b","\u0061b":""}})")).metadata == std::map<std::string, std::string>{{"a", "b"}, {"ab", ""}});
+  CHECK(parse(file(R"({"__metadata__":{"a":"b","\u0061b":""}})")).metadata ==
+        std::map<std::string, std::string>{{"a", "b"}, {"ab", ""}});
   auto const scalar = parse(file("{" + entry("s", "F32", "[]", "[0,4]") + "}", 4));
   CHECK(scalar.tensors.at(0).shape.empty());
   CHECK(scalar.tensors.at(0).elements() == 1);
@@ -58,17 +59,20 @@ TEST_CASE("header: files of every legal kind are read") {
   CHECK(parse(file("{" + entry("z", "U8", "[9223372036854775807,0,9223372036854775807]", "[0,0]") + "}")).tensors.size() == 1);
   CHECK(parse(file("{" + entry("f", "F4", "[2,3]", "[0,3]") + "}", 3)).tensors.at(0).type == cull::dtype::f4);
   CHECK(parse(file("{" + entry("f", "F6_E3M2", "[4]", "[0,3]") + "}", 3)).tensors.size() == 1);
-  auto const order = parse(file("{" + entry("late", "U8", "[2]", "[4,6]") + "," + entry("first", "F32", "[1]", "[0,4]") + "}", 6));
+  auto const order =
+      parse(file("{" + entry("late", "U8", "[2]", "[4,6]") + "," + entry("first", "F32", "[1]", "[0,4]") + "}", 6));
   CHECK(order.tensors.at(0).name == "first");
-  CHECK(parse(file("{" + entry("odd", "U8", "[1]", "[0,1]") + "," + entry("wide", "F32", "[1]", "[1,5]") + "}", 5)).tensors.size() == 2);
+  CHECK(parse(file("{" + entry("odd", "U8", "[1]", "[0,1]") + "," + entry("wide", "F32", "[1]", "[1,5]") + "}", 5))
+            .tensors.size() == 2);
   CHECK(parse(file(R"({"a":{"dty\u0070e":"U8","shape":[1],"data_offsets":[0,1]}})", 1)).tensors.size() == 1);
 }
 
 TEST_CASE("header: every type has the size that its name says") {
-  std::map<std::string, int> const bits{{"BOOL", 8}, {"F4", 4}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8}, {"I8", 8}, {"F8_E5M2", 8},
-                                        {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16}, {"U16", 16},
-                                        {"F16", 16}, {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32}, {"C64", 64}, {"F64", 64},
-                                        {"I64", 64}, {"U64", 64}};
+  std::map<std::string, int> const bits{{"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+                                        {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+                                        {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+                                        {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+                                        {"I64", 64},        {"U64", 64}};
   for (auto const& [name, size] : bits) {
     auto const bytes = static_cast<std::size_t>(size);  // of eight elements
     auto const text = "{" + entry("t", name, "[8]", up_to(bytes)) + "}";
@@ -97,16 +101,20 @@ TEST_CASE("header: lengths that cannot be") {
 }
 
 TEST_CASE("header: JSON that only lenient readers take") {
-  for (auto const text : {"[]", "null", "\"a\"", "1", " {}", "\xef\xbb\xbf{}"}) refused(file(text), cull::errc::bad_header, "begins with");
-  for (auto const& text : {std::string{"{}x"}, std::string{"{}{}"}, std::string{"{,}"}, std::string{"{\"a\"}"}, std::string{"{'a':1}"},
-                           std::string{"{/**/}"}, std::string{"{"}, std::string{"{\"\\ud800\":1}"}, std::string{"{\"\xc0\x80\":1}"},
-                           std::string{"{\"\xed\xa0\x80\":1}"}, std::string{"{\"a\nb\":1}"}, std::string{"{}\0\0", 4}}) {
+  for (auto const text : {"[]", "null", "\"a\"", "1", " {}", "\xef\xbb\xbf{}"})
+    refused(file(text), cull::errc::bad_header, "begins with");
+  for (auto const& text :
+       {std::string{"{}x"}, std::string{"{}{}"}, std::string{"{,}"}, std::string{"{\"a\"}"}, std::string{"{'a':1}"},
+        std::string{"{/**/}"}, std::string{"{"}, std::string{"{\"\\ud800\":1}"}, std::string{"{\"\xc0\x80\":1}"},
+        std::string{"{\"\xed\xa0\x80\":1}"}, std::string{"{\"a\nb\":1}"}, std::string{"{}\0\0", 4}}) {
     refused(file(text), cull::errc::bad_json, "");
   }
 }
 
 TEST_CASE("header: entries that break the grammar") {
-  auto const bad = [](std::string const& inner, std::string const& says, std::size_t data = 4) { refused(file("{" + inner + "}", data), cull::errc::bad_header, says); };
+  auto const bad = [](std::string const& inner, std::string const& says, std::size_t data = 4) {
+    refused(file("{" + inner + "}", data), cull::errc::bad_header, says);
+  };
   bad("\"a\":1", "number");
   bad("\"a\":null", "null");
   bad("\"a\":true", "true or false");
@@ -166,7 +174,9 @@ TEST_CASE("header: tensors must tile the data") {
   refused(pair("[0,4]", "[4,8]", 6), cull::errc::bad_header, "2 bytes short");
   refused(pair("[0,4]", "[4,8]", 11), cull::errc::bad_header, "3 bytes after");
   refused(file("{}", 1), cull::errc::bad_header, "1 bytes after");
-  auto const empty_at = [](std::string const& at) { return file("{" + entry("a", "U8", "[4]", "[0,4]") + "," + entry("z", "U8", "[0]", "[" + at + "," + at + "]") + "}", 4); };
+  auto const empty_at = [](std::string const& at) {
+    return file("{" + entry("a", "U8", "[4]", "[0,4]") + "," + entry("z", "U8", "[0]", "[" + at + "," + at + "]") + "}", 4);
+  };
   CHECK(parse(empty_at("0")).tensors.size() == 2);
   CHECK(parse(empty_at("4")).tensors.size() == 2);
   refused(empty_at("2"), cull::errc::bad_header, "overlaps");

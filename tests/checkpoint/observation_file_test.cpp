@@ -19,7 +19,8 @@ void add_token(cull::default_observation& seen, int layer, int expert, double no
 
 cull::default_observation filled(std::vector<std::string> domains) {
   bool const told = !domains.empty();
-  cull::default_observation seen{cull::observation_layout{.layers = {3, 7}, .experts = std::vector<int>{4, 6}, .domains = std::move(domains)}};
+  cull::default_observation seen{
+      cull::observation_layout{.layers = {3, 7}, .experts = std::vector<int>{4, 6}, .domains = std::move(domains)}};
   for (int n = 0; n < 40; ++n) add_token(seen, n % 2 == 0 ? 3 : 7, n % 4, 1.0 / (n + 1), n / 8, told ? n % 2 : 0);
   seen.finish();
   seen.provenance() = {"0123abcd", "precision=f32", {{1, 2}, {1, 3}, {std::numeric_limits<std::uint64_t>::max(), 0}}};
@@ -49,7 +50,8 @@ TEST_CASE("observation files: read back equal, the same bytes again, open to oth
     CHECK(total == 40);
     auto const limbs = tensors.at("sum_w").as<std::int64_t>();
     long double weights = 0;
-    for (std::size_t i = 0; i < limbs.size(); ++i) weights += std::ldexp(static_cast<long double>(limbs[i]), static_cast<int>(32 * (i % 5)) - 80);
+    for (std::size_t i = 0; i < limbs.size(); ++i)
+      weights += std::ldexp(static_cast<long double>(limbs[i]), static_cast<int>(32 * (i % 5)) - 80);
     CHECK(weights == 40);
     CHECK(tensors.at("max_norm").dtype == "F64");
     auto const metadata = test_support::read_metadata(path.string());
@@ -82,7 +84,11 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
     auto m = metadata;
     change(t, m);
     std::vector<cull::tensor_source> sources;
-    for (auto const& [name, tensor] : t) sources.push_back({name, *cull::dtype_by_name(tensor.dtype), {tensor.shape.begin(), tensor.shape.end()}, std::as_bytes(std::span{tensor.bytes})});
+    for (auto const& [name, tensor] : t)
+      sources.push_back({name,
+                         *cull::dtype_by_name(tensor.dtype),
+                         {tensor.shape.begin(), tensor.shape.end()},
+                         std::as_bytes(std::span{tensor.bytes})});
     cull::write_safetensors(folder / "changed.safetensors", m, sources, cull::overwrite::yes);
     auto const problem = failure_of([&] { cull::load_observation(folder / "changed.safetensors"); });
     CHECK_MESSAGE(mentions(problem.what(), "changed.safetensors"), std::string{problem.what()});
@@ -94,7 +100,9 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
   CHECK(with([](auto&, auto& m) { m["layers"] = "[3,\"7\"]"; }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m["layers"] = "["; }) == cull::errc::bad_json);
   CHECK(with([](auto&, auto& m) { m["sequences"] = "[\"12\"]"; }) == cull::errc::bad_observation);
-  CHECK(with([](auto&, auto& m) { m["sequences"] = "[\"00000000000000010000000000000002\",\"00000000000000010000000000000002\"]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) {
+          m["sequences"] = "[\"00000000000000010000000000000002\",\"00000000000000010000000000000002\"]";
+        }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t.erase("sum_tt"); }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].shape = {12}; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].dtype = "F64"; }) == cull::errc::bad_observation);

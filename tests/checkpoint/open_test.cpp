@@ -36,7 +36,10 @@ TEST_CASE("open: layers, experts, router and bytes are what config and headers s
   CHECK(model.warnings().empty());
   auto const all = all_tensors(model_dir());
   CHECK(model.tensors().size() == all.size());
-  CHECK(model.ledger().bytes == nlohmann::json::parse(slurp(model_dir() / "model.safetensors.index.json")).at("metadata").at("total_size").get<std::uint64_t>());
+  CHECK(model.ledger().bytes == nlohmann::json::parse(slurp(model_dir() / "model.safetensors.index.json"))
+                                    .at("metadata")
+                                    .at("total_size")
+                                    .get<std::uint64_t>());
   std::uint64_t routed = 0;
   for (auto const& [name, t] : all) routed += mentions(name, ".mlp.experts.") ? t.bytes.size() : 0;
   CHECK(model.ledger().rows.at(0).role == "routed experts");

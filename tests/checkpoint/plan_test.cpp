@@ -33,7 +33,9 @@ void refused(cull::pruning_plan const& plan, std::string const& says) {
   CHECK_MESSAGE(mentions(problem.what(), says), std::string{problem.what()});
 }
 
-cull::error parse_failure(std::string const& text) { return failure_of([&] { cull::parse_plan(text, "p.json"); }); }
+cull::error parse_failure(std::string const& text) {
+  return failure_of([&] { cull::parse_plan(text, "p.json"); });
+}
 
 }  // namespace
 
@@ -126,13 +128,16 @@ TEST_CASE("plan files: one made by hand needs layers only; nonsense is refused")
   auto const read = cull::parse_plan("{\"layers\": {\"1\": [0, 2], \"10\": [1, 3]}}", "p.json");
   CHECK(read.layers == std::map<int, std::vector<int>>{{1, {0, 2}}, {10, {1, 3}}});
   CHECK(read.mtp == cull::mtp_policy::own());
-  for (auto const text : {"[]", "{}", "{\"layers\": []}", "{\"layers\": {\"a\": [0]}}", "{\"layers\": {\"01\": [0]}}", "{\"layers\": {\"-1\": [0]}}",
-                          "{\"layers\": {\"1\": 3}}", "{\"layers\": {\"1\": [\"0\"]}}", "{\"layers\": {\"1\": [0.5]}}", "{\"layers\": {\"1\": [-1]}}",
-                          "{\"layers\": {}, \"mtp\": \"keep\"}", "{\"layers\": {}, \"mtp\": \"copy:\"}", "{\"layers\": {}, \"mtp\": \"copy:1x\"}",
-                          "{\"layers\": {}, \"version\": 2}", "{\"layers\": {}, \"format\": \"other\"}", "{\"layers\": {}, \"criterion\": 1}"}) {
+  for (auto const text :
+       {"[]", "{}", "{\"layers\": []}", "{\"layers\": {\"a\": [0]}}", "{\"layers\": {\"01\": [0]}}",
+        "{\"layers\": {\"-1\": [0]}}", "{\"layers\": {\"1\": 3}}", "{\"layers\": {\"1\": [\"0\"]}}",
+        "{\"layers\": {\"1\": [0.5]}}", "{\"layers\": {\"1\": [-1]}}", "{\"layers\": {}, \"mtp\": \"keep\"}",
+        "{\"layers\": {}, \"mtp\": \"copy:\"}", "{\"layers\": {}, \"mtp\": \"copy:1x\"}", "{\"layers\": {}, \"version\": 2}",
+        "{\"layers\": {}, \"format\": \"other\"}", "{\"layers\": {}, \"criterion\": 1}"}) {
     CAPTURE(text);
     CHECK(parse_failure(text).code() == cull::errc::bad_plan);
     CHECK(parse_failure(text).where().file == (mentions(text, "mtp") ? "" : "p.json"));
   }
-  for (auto const text : {"", "{", "{\"layers\": {\"1\": [0], \"1\": [1]}}", "{\"layers\": {}} x"}) CHECK(parse_failure(text).code() == cull::errc::bad_json);
+  for (auto const text : {"", "{", "{\"layers\": {\"1\": [0], \"1\": [1]}}", "{\"layers\": {}} x"})
+    CHECK(parse_failure(text).code() == cull::errc::bad_json);
 }

@@ -20,7 +20,9 @@ namespace fs = std::filesystem;
 
 class scratch_folder {
  public:
-  scratch_folder() : path_(fs::temp_directory_path() / ("cull-checkpoint-" + std::to_string(std::random_device{}()))) { fs::create_directories(path_); }
+  scratch_folder() : path_(fs::temp_directory_path() / ("cull-checkpoint-" + std::to_string(std::random_device{}()))) {
+    fs::create_directories(path_);
+  }
   ~scratch_folder() { fs::remove_all(path_); }
   scratch_folder(scratch_folder const&) = delete;
   scratch_folder& operator=(scratch_folder const&) = delete;

@@ -27,7 +27,8 @@ void rewrite_shard(fs::path const& path, Change&& change) {
   auto const metadata = test_support::read_metadata(path.string());
   change(tensors);
   std::vector<cull::tensor_source> sources;
-  for (auto const& [name, t] : tensors) sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+  for (auto const& [name, t] : tensors)
+    sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
   cull::write_safetensors(path, metadata, sources, cull::overwrite::yes);
 }
 
@@ -118,7 +119,8 @@ TEST_CASE("verify: two experts swapped, though the manifest agrees") {
   auto const shard = shard_with(it.dir(), a + "up_proj.weight");
   rewrite_shard(shard, [&](auto& tensors) {
     for (auto const part : {"up_proj.weight", "up_proj.weight_scale", "gate_proj.weight", "gate_proj.weight_scale"}) {
-      if (tensors.contains(a + part) && tensors.contains(b + part)) std::swap(tensors.at(a + part).bytes, tensors.at(b + part).bytes);
+      if (tensors.contains(a + part) && tensors.contains(b + part))
+        std::swap(tensors.at(a + part).bytes, tensors.at(b + part).bytes);
     }
   });
   refresh_manifest(it.dir());
@@ -203,8 +205,11 @@ TEST_CASE("verify: wrong numbers and foreign settings in config.json, though the
   pruned_copy const it;
   auto const path = it.dir() / "config.json";
   auto const text = slurp(path);
-  for (auto const& [from, to] : {std::pair{"\"num_experts\": 42", "\"num_experts\": 64"}, {"\"n_routed_experts\": 42", "\"n_routed_experts\": 43"},
-                                 {"\"topk_method\": \"noaux_tc\",", ""}, {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e-06"}, {"model.layers.3.mlp.gate", "model.layers.3.mlp.gates"}}) {
+  for (auto const& [from, to] : {std::pair{"\"num_experts\": 42", "\"num_experts\": 64"},
+                                 {"\"n_routed_experts\": 42", "\"n_routed_experts\": 43"},
+                                 {"\"topk_method\": \"noaux_tc\",", ""},
+                                 {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e-06"},
+                                 {"model.layers.3.mlp.gate", "model.layers.3.mlp.gates"}}) {
     auto changed = text;
     auto const at = changed.find(from);
     REQUIRE(at != std::string::npos);
@@ -221,7 +226,8 @@ TEST_CASE("verify: another plan, another source, no directory") {
   auto const other = oracle_plan("term");
   CHECK_FALSE(cull::find_differences(it.model, other, it.dir()).failures.empty());
   CHECK(code_of([&] { cull::verify(it.model, it.plan, it.folder / "none"); }) == cull::errc::not_found);
-  CHECK(code_of([&] { cull::find_differences(it.model, it.plan, it.dir(), {.cancelled = [] { return true; }}); }) == cull::errc::cancelled);
+  CHECK(code_of([&] { cull::find_differences(it.model, it.plan, it.dir(), {.cancelled = [] { return true; }}); }) ==
+        cull::errc::cancelled);
   copy_tree(model_dir(), it.folder / "m");
   auto const expert = "model.layers.1.mlp.experts.1.up_proj.weight";
   rewrite_shard(shard_with(it.folder / "m", expert), [&](auto& tensors) { tensors.at(expert).bytes[5] ^= 1; });

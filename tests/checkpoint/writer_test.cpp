@@ -21,7 +21,10 @@ std::vector<std::byte> noise(std::size_t size, unsigned seed) {
 TEST_CASE("write_safetensors: other readers find every tensor; types from wide to narrow, then names; data at a multiple of 8") {
   scratch_folder const folder;
   auto const a = noise(12, 1), b = noise(7, 2), c = noise(16, 3), d = noise(0, 4);
-  std::vector<cull::tensor_source> tensors{{"b.bytes", cull::dtype::u8, {7}, b}, {"z", cull::dtype::f32, {3}, a}, {"empty", cull::dtype::bf16, {0, 4}, d}, {"a \"quoted\" \xc3\xa9", cull::dtype::i64, {2, 1}, c}};
+  std::vector<cull::tensor_source> tensors{{"b.bytes", cull::dtype::u8, {7}, b},
+                                           {"z", cull::dtype::f32, {3}, a},
+                                           {"empty", cull::dtype::bf16, {0, 4}, d},
+                                           {"a \"quoted\" \xc3\xa9", cull::dtype::i64, {2, 1}, c}};
   std::map<std::string, std::string> const metadata{{"format", "pt"}, {"note", "line\nbreak"}};
   cull::write_safetensors(folder / "one.safetensors", metadata, tensors);
   auto const read = test_support::read_safetensors(folder / "one.safetensors");
@@ -29,7 +32,8 @@ TEST_CASE("write_safetensors: other readers find every tensor; types from wide t
   for (auto const& t : tensors) {
     CHECK(read.at(t.name).dtype == cull::name(t.type));
     CHECK(read.at(t.name).shape == std::vector<std::int64_t>{t.shape.begin(), t.shape.end()});
-    CHECK(std::equal(t.bytes.begin(), t.bytes.end(), std::as_bytes(std::span{read.at(t.name).bytes}).begin(), std::as_bytes(std::span{read.at(t.name).bytes}).end()));
+    CHECK(std::equal(t.bytes.begin(), t.bytes.end(), std::as_bytes(std::span{read.at(t.name).bytes}).begin(),
+                     std::as_bytes(std::span{read.at(t.name).bytes}).end()));
   }
   CHECK(test_support::read_metadata(folder / "one.safetensors") == metadata);
   auto const text = slurp(folder / "one.safetensors");
@@ -73,7 +77,8 @@ TEST_CASE("safetensors_file: shipped shards hold what the independent reader fin
       auto const& w = wanted.at(t.name);
       CHECK(cull::name(t.type) == w.dtype);
       auto const bytes = file.bytes(t);
-      REQUIRE(std::equal(bytes.begin(), bytes.end(), std::as_bytes(std::span{w.bytes}).begin(), std::as_bytes(std::span{w.bytes}).end()));
+      REQUIRE(std::equal(bytes.begin(), bytes.end(), std::as_bytes(std::span{w.bytes}).begin(),
+                         std::as_bytes(std::span{w.bytes}).end()));
     }
     CHECK(file.find("no such tensor") == nullptr);
     CHECK(code_of([&] { file.require("no such tensor"); }) == cull::errc::not_found);

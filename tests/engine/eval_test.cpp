@@ -11,9 +11,11 @@ namespace {
 cull::pruning_plan plan_of(std::string const& variant) {
   auto const keep = fixture::json(fixture::root() / "oracle/keep.json");
   auto const dash = variant.find('-');
-  auto const& sets = dash == std::string::npos ? keep.at(variant) : keep.at("sets").at(variant.substr(dash + 1)).at(variant.substr(0, dash));
+  auto const& sets =
+      dash == std::string::npos ? keep.at(variant) : keep.at("sets").at(variant.substr(dash + 1)).at(variant.substr(0, dash));
   cull::pruning_plan plan;
-  for (std::size_t i = 0; i < sets.size(); ++i) plan.layers[keep.at("layers").at(i).get<int>()] = sets.at(i).get<std::vector<int>>();
+  for (std::size_t i = 0; i < sets.size(); ++i)
+    plan.layers[keep.at("layers").at(i).get<int>()] = sets.at(i).get<std::vector<int>>();
   return plan;
 }
 
@@ -31,8 +33,8 @@ void check_quality(cull::checkpoint const& model, std::string const& variant) {
   CHECK(agreement < 1e-4);
   CHECK(std::abs(*got.terminated - wanted.at("terminated").get<double>()) < 0.0101);
   CHECK(std::abs(*got.answer_correct - wanted.at("answer_correct").get<double>()) < 0.0101);
-  MESSAGE(variant << ": nats off by " << worst << ", MTP agreement by " << agreement << ", terminated " << *got.terminated << ", correct "
-                  << *got.answer_correct);
+  MESSAGE(variant << ": nats off by " << worst << ", MTP agreement by " << agreement << ", terminated " << *got.terminated
+                  << ", correct " << *got.answer_correct);
 }
 
 }  // namespace

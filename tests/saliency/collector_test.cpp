@@ -20,7 +20,8 @@ struct owned_layer {
     layer.router = {.scoring = cull::scoring::sigmoid, .top_k = top_k, .renormalize = cull::renormalization::on, .scaling = 2.5f};
     layer.router_weight = weights(experts, hidden);
     for (int e = 0; e < experts; ++e) layer.correction_bias.push_back(0.1f * static_cast<float>(e % 3));
-    for (int e = 0; e < experts; ++e) layer.experts.push_back({weights(width, hidden), weights(width, hidden), weights(hidden, width)});
+    for (int e = 0; e < experts; ++e)
+      layer.experts.push_back({weights(width, hidden), weights(width, hidden), weights(hidden, width)});
   }
   cull::weight_matrix weights(std::int64_t rows, std::int64_t cols) {
     std::normal_distribution<float> normal{0, 0.3f};
@@ -59,7 +60,9 @@ std::vector<long double> expert_output(owned_layer const& of, int expert, std::v
   return times(of.raw(at + 2), inner);
 }
 
-auto make_collector(cull::on_cpu exec, owned_layer const& of) { return cull::collector{exec, cull::model_router(of.layer), of.layer}; }
+auto make_collector(cull::on_cpu exec, owned_layer const& of) {
+  return cull::collector{exec, cull::model_router(of.layer), of.layer};
+}
 
 }  // namespace
 
@@ -69,7 +72,8 @@ TEST_CASE("collector: routed output and norms are those of the block written out
   for (bool const separate : {false, true}) {
     auto collect = make_collector({2}, of);
     auto const y = collect.run({.router_input = {router_x.data(), 20, hidden},
-                                .expert_input = separate ? cull::matrix_view<float const>{expert_x.data(), 20, hidden} : cull::matrix_view<float const>{}});
+                                .expert_input = separate ? cull::matrix_view<float const>{expert_x.data(), 20, hidden}
+                                                         : cull::matrix_view<float const>{}});
     auto const& seen_by_experts = separate ? expert_x : router_x;
     for (std::int64_t t = 0; t < 20; ++t) {
       std::vector<long double> const x{seen_by_experts.begin() + t * hidden, seen_by_experts.begin() + (t + 1) * hidden};
@@ -83,7 +87,8 @@ TEST_CASE("collector: routed output and norms are those of the block written out
         }
         CHECK(collect.norms()(t, i) == doctest::Approx(static_cast<double>(std::sqrt(squares))).epsilon(1e-6));
       }
-      for (std::int64_t h = 0; h < hidden; ++h) CHECK(std::abs(y(t, h) - static_cast<double>(sum[static_cast<std::size_t>(h)])) < 1e-5);
+      for (std::int64_t h = 0; h < hidden; ++h)
+        CHECK(std::abs(y(t, h) - static_cast<double>(sum[static_cast<std::size_t>(h)])) < 1e-5);
     }
   }
 }
@@ -97,7 +102,10 @@ TEST_CASE("collector: routing is the router's own, from logits taken in f32") {
     auto const logits = times(of.raw(0), {x.begin() + t * hidden, x.begin() + (t + 1) * hidden});
     std::vector<std::pair<long double, int>> ranking;
     long double sum = 0;
-    for (int e = 0; e < experts; ++e) ranking.push_back({-(1 / (1 + std::exp(-logits[static_cast<std::size_t>(e)])) + static_cast<long double>(of.layer.correction_bias[static_cast<std::size_t>(e)])), e});
+    for (int e = 0; e < experts; ++e)
+      ranking.push_back({-(1 / (1 + std::exp(-logits[static_cast<std::size_t>(e)])) +
+                           static_cast<long double>(of.layer.correction_bias[static_cast<std::size_t>(e)])),
+                         e});
     std::sort(ranking.begin(), ranking.end());
     std::vector<int> chosen;
     for (int i = 0; i < top_k; ++i) chosen.push_back(ranking[static_cast<std::size_t>(i)].second);
@@ -106,7 +114,9 @@ TEST_CASE("collector: routing is the router's own, from logits taken in f32") {
     for (int i = 0; i < top_k; ++i) {
       int const e = chosen[static_cast<std::size_t>(i)];
       CHECK(collect.routing().ids(t, i) == e);
-      CHECK(collect.routing().weights(t, i) == doctest::Approx(static_cast<double>(2.5L / (1 + std::exp(-logits[static_cast<std::size_t>(e)])) / sum)).epsilon(1e-5));
+      CHECK(
+          collect.routing().weights(t, i) ==
+          doctest::Approx(static_cast<double>(2.5L / (1 + std::exp(-logits[static_cast<std::size_t>(e)])) / sum)).epsilon(1e-5));
     }
   }
 }
@@ -129,7 +139,8 @@ TEST_CASE("collector: outputs and state keep their bits for every batch and numb
       auto parts = make_collector({threads}, of);
       for (std::int64_t t = 0; t < 130; t += step) {
         auto const count = std::min(step, 130 - t);
-        auto const y = parts({.router_input = {x.data() + t * hidden, count, hidden}, .sequence = {numbers.data() + t, count}}, seen.at(4));
+        auto const y =
+            parts({.router_input = {x.data() + t * hidden, count, hidden}, .sequence = {numbers.data() + t, count}}, seen.at(4));
         REQUIRE(std::memcmp(y.data(), first.data() + t * hidden, static_cast<std::size_t>(count * hidden) * sizeof(float)) == 0);
       }
       seen.finish();

@@ -7,7 +7,9 @@ namespace {
 
 using namespace saliency_test;
 
-bool close(double ours, long double wanted) { return std::abs(ours - static_cast<double>(wanted)) <= 1e-13 * static_cast<double>(std::abs(wanted)); }
+bool close(double ours, long double wanted) {
+  return std::abs(ours - static_cast<double>(wanted)) <= 1e-13 * static_cast<double>(std::abs(wanted));
+}
 
 }  // namespace
 
@@ -21,8 +23,9 @@ TEST_CASE("criteria: each by its formula, through its name too; an expert never 
     auto const sums = seen.sums(0, e);
     auto const mean = [&](long double total) { return p.w > 0 ? total / p.w : 0.0L; };
     std::vector<long double> const wanted{mean(p.gf), p.w, p.g, p.f, mean(p.f), p.gf, p.max};
-    std::vector<double> const ours{cull::reap(sums), cull::frequency(sums), cull::weighted_frequency(sums), cull::ean_sum(sums),
-                                   cull::ean_mean(sums), cull::weighted_ean_sum(sums), cull::criteria::max_norm(sums)};
+    std::vector<double> const ours{
+        cull::reap(sums),     cull::frequency(sums),        cull::weighted_frequency(sums), cull::ean_sum(sums),
+        cull::ean_mean(sums), cull::weighted_ean_sum(sums), cull::criteria::max_norm(sums)};
     REQUIRE(cull::criteria::names.size() == wanted.size());
     for (std::size_t c = 0; c < wanted.size(); ++c) {
       CAPTURE(cull::criteria::names[c]);

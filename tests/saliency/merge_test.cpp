@@ -10,7 +10,8 @@ namespace {
 
 using namespace saliency_test;
 
-cull::default_observation of_sequences(std::vector<token> const& tokens, std::vector<int> const& sequences, std::vector<std::string> domains = {}) {
+cull::default_observation of_sequences(std::vector<token> const& tokens, std::vector<int> const& sequences,
+                                       std::vector<std::string> domains = {}) {
   cull::observation seen{cull::on_cpu{}, {.layers = {1, 2}, .experts = 8, .domains = domains}};
   std::vector<token> own;
   for (auto t : tokens) {
@@ -91,7 +92,8 @@ TEST_CASE("merge: what must not be added is refused") {
   other.provenance().settings = "precision=bf16";
   CHECK(code_of([&] { cull::merge(a, other); }) == cull::errc::mismatched_states);
   CHECK(code_of([&] { cull::merge(a, of_sequences(tokens, {2}, {"a", "b"})); }) == cull::errc::mismatched_states);
-  cull::observation const wider{cull::on_cpu{}, {.layers = {1, 2}, .experts = 9}}, deeper{cull::on_cpu{}, {.layers = {1, 2, 3}, .experts = 8}};
+  cull::observation const wider{cull::on_cpu{}, {.layers = {1, 2}, .experts = 9}},
+      deeper{cull::on_cpu{}, {.layers = {1, 2, 3}, .experts = 8}};
   CHECK(code_of([&] { cull::merge(a, wider); }) == cull::errc::mismatched_states);
   CHECK(code_of([&] { cull::merge(a, deeper); }) == cull::errc::mismatched_states);
 }

@@ -17,7 +17,9 @@ cull::default_observation fresh(std::vector<std::string> domains = {}) {
   return cull::observation{cull::on_cpu{}, {.layers = {3, 7}, .experts = experts, .domains = std::move(domains)}};
 }
 
-bool close(double ours, long double wanted) { return std::abs(ours - static_cast<double>(wanted)) <= 1e-14 * static_cast<double>(std::abs(wanted)); }
+bool close(double ours, long double wanted) {
+  return std::abs(ours - static_cast<double>(wanted)) <= 1e-14 * static_cast<double>(std::abs(wanted));
+}
 
 void check_expert(cull::default_sums const& ours, plain_sums const& wanted) {
   CHECK(ours.count() == wanted.count);
@@ -80,7 +82,10 @@ TEST_CASE("observation: the same bits for any order, split and number of threads
       std::shuffle(tokens.begin(), tokens.end(), random);
       auto seen = fresh();
       for (std::size_t first = 0; first < tokens.size(); first += step) {
-        add(seen, 7, {tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(std::min(first + step, tokens.size()))}, threads);
+        add(seen, 7,
+            {tokens.begin() + static_cast<std::ptrdiff_t>(first),
+             tokens.begin() + static_cast<std::ptrdiff_t>(std::min(first + step, tokens.size()))},
+            threads);
       }
       seen.finish();
       CHECK(seen == whole);
@@ -113,7 +118,8 @@ TEST_CASE("standard_error: residuals over sequences, by the definition") {
     auto const plain = sum_up(tokens, e);
     long double const ratio = plain.gf / plain.w;
     long double squares = 0;
-    for (auto const& [sequence, sums] : plain.by_sequence) squares += (sums.second - ratio * sums.first) * (sums.second - ratio * sums.first);
+    for (auto const& [sequence, sums] : plain.by_sequence)
+      squares += (sums.second - ratio * sums.first) * (sums.second - ratio * sums.first);
     auto const n = static_cast<long double>(plain.by_sequence.size());
     auto const wanted = std::sqrt(squares * n / (n - 1)) / plain.w;
     CHECK(seen.sums(3, e).clusters().sequences == static_cast<std::int64_t>(plain.by_sequence.size()));
@@ -165,8 +171,12 @@ TEST_CASE("observation and add: wrong use is refused before anything is added") 
   CHECK(code_of([] { cull::observation{cull::on_cpu{}, {.layers = {}, .experts = 4}}; }) == cull::errc::shape_mismatch);
   CHECK(code_of([] { cull::observation{cull::on_cpu{}, {.layers = {2, 1}, .experts = 4}}; }) == cull::errc::out_of_range);
   CHECK(code_of([] { cull::observation{cull::on_cpu{}, {.layers = {1}, .experts = 0}}; }) == cull::errc::out_of_range);
-  CHECK(code_of([] { cull::observation{cull::on_cpu{}, {.layers = {1, 2}, .experts = std::vector<int>{1}}}; }) == cull::errc::shape_mismatch);
-  CHECK(code_of([] { cull::observation{cull::on_cpu{}, {.layers = {1}, .experts = 1, .domains = {"b", "a"}}}; }) == cull::errc::out_of_range);
+  CHECK(code_of([] {
+          cull::observation{cull::on_cpu{}, {.layers = {1, 2}, .experts = std::vector<int>{1}}};
+        }) == cull::errc::shape_mismatch);
+  CHECK(code_of([] {
+          cull::observation{cull::on_cpu{}, {.layers = {1}, .experts = 1, .domains = {"b", "a"}}};
+        }) == cull::errc::out_of_range);
   auto seen = fresh({"a", "b"});
   auto tokens = make_tokens(3, experts, 2, 7);
   CHECK(code_of([&] { seen.at(4); }) == cull::errc::out_of_range);
@@ -183,9 +193,11 @@ TEST_CASE("observation and add: wrong use is refused before anything is added") 
   refused([](token& t) { t.weight = std::nan(""); }, cull::errc::out_of_range);
   refused([](token& t) { t.domain = 2; }, cull::errc::out_of_range);
   batch const b{tokens};
-  CHECK(code_of([&] { cull::add(cull::on_cpu{}, seen.at(3), b.routing(), {.norms = b.norm_view().rows(0, 2)}); }) == cull::errc::shape_mismatch);
+  CHECK(code_of([&] { cull::add(cull::on_cpu{}, seen.at(3), b.routing(), {.norms = b.norm_view().rows(0, 2)}); }) ==
+        cull::errc::shape_mismatch);
   std::vector<double> const two{1, 1};
-  CHECK(code_of([&] { cull::add(cull::on_cpu{}, seen.at(3), b.routing(), {.norms = b.norm_view(), .weights = two}); }) == cull::errc::shape_mismatch);
+  CHECK(code_of([&] { cull::add(cull::on_cpu{}, seen.at(3), b.routing(), {.norms = b.norm_view(), .weights = two}); }) ==
+        cull::errc::shape_mismatch);
   CHECK(seen == fresh({"a", "b"}));
 }
 

@@ -45,7 +45,8 @@ TEST_CASE("state: what is exported can be read by hand") {
         auto const at = static_cast<std::size_t>((d * 2 + l) * 8 + e);
         auto const wanted = seen.sums(l == 0 ? 1 : 4, e, d);
         long double value = 0;
-        for (std::size_t i = 0; i < 5; ++i) value += std::ldexp(static_cast<long double>(sum->i64[5 * at + i]), static_cast<int>(32 * i) - 80);
+        for (std::size_t i = 0; i < 5; ++i)
+          value += std::ldexp(static_cast<long double>(sum->i64[5 * at + i]), static_cast<int>(32 * i) - 80);
         CHECK(count->i64[at] == wanted.count());
         CHECK(static_cast<double>(value) == doctest::Approx(wanted.sum(cull::gate_norm)).epsilon(1e-15));
         CHECK(max->f64[at] == wanted.max_norm());

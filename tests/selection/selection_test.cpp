@@ -28,7 +28,8 @@ cull::default_observation with_frequency(std::vector<int> const& scores) {
     float const gate = 1;
     double const norm = 1;
     for (int n = 0; n < scores[static_cast<std::size_t>(e)]; ++n) {
-      cull::add(cull::on_cpu{}, seen.at(2), cull::routing<>{{&id, 1, 1}, {&gate, 1, 1}}, {.norms = cull::matrix_view<double const>{&norm, 1, 1}});
+      cull::add(cull::on_cpu{}, seen.at(2), cull::routing<>{{&id, 1, 1}, {&gate, 1, 1}},
+                {.norms = cull::matrix_view<double const>{&norm, 1, 1}});
     }
   }
   return seen;
@@ -114,11 +115,15 @@ TEST_CASE("select: counts that cannot be, scores that are none, states that are 
     CHECK(code_of([&] { cull::select_layer(four, wrong); }) == cull::errc::out_of_range);
   }
   auto seen = with_frequency({1, 2});
-  CHECK(code_of([&] { cull::select(seen, [](auto const&) { return std::nan(""); }, cull::keep{1}); }) == cull::errc::not_finite);
+  CHECK(code_of([&] {
+          cull::select(
+              seen, [](auto const&) { return std::nan(""); }, cull::keep{1});
+        }) == cull::errc::not_finite);
   std::int32_t const id = 0;
   float const gate = 1;
   double const norm = std::nan("");
-  cull::add(cull::on_cpu{}, seen.at(2), cull::routing<>{{&id, 1, 1}, {&gate, 1, 1}}, {.norms = cull::matrix_view<double const>{&norm, 1, 1}});
+  cull::add(cull::on_cpu{}, seen.at(2), cull::routing<>{{&id, 1, 1}, {&gate, 1, 1}},
+            {.norms = cull::matrix_view<double const>{&norm, 1, 1}});
   CHECK(code_of([&] { cull::select(seen, cull::reap, cull::keep{1}); }) == cull::errc::rejected_values);
 }
 

@@ -32,7 +32,8 @@ struct differences {
 
 /// Quantises `input` and counts bytes that are not modelopt's.
 template <class T>
-void compare_bytes(std::vector<T> const& input, std::map<std::string, tensor> const& file, std::string const& prefix, bool own, int threads, differences& out) {
+void compare_bytes(std::vector<T> const& input, std::map<std::string, tensor> const& file, std::string const& prefix, bool own,
+                   int threads, differences& out) {
   auto const& codes = file.at(prefix + "weight");
   auto const& scales = file.at(prefix + "weight_scale");
   float const wanted = file.at(prefix + "weight_scale_2").as<float>()[0];
@@ -92,7 +93,8 @@ TEST_CASE("dequantize: modelopt's numbers, f32 and bf16") {
   std::int64_t f32 = 0, bf16 = 0, values = 0;
   for (auto const& path : fixtures()) {
     auto const file = test_support::read_safetensors(path.string());
-    auto const m = view(file.at("modelopt.weight"), file.at("modelopt.weight_scale"), file.at("modelopt.weight_scale_2").as<float>()[0]);
+    auto const m =
+        view(file.at("modelopt.weight"), file.at("modelopt.weight_scale"), file.at("modelopt.weight_scale_2").as<float>()[0]);
     auto const wanted = file.at("modelopt.dequantized.f32").as<float>();
     auto const wanted_narrow = file.at("modelopt.dequantized.bf16").as<cull::bf16>();
     auto const ours = dequantized<float>(m, 2);
@@ -109,7 +111,8 @@ TEST_CASE("dequantize: modelopt's numbers, f32 and bf16") {
   CHECK(bf16 == 0);
 }
 
-TEST_CASE("every expert of tiny-glm: dequantised and quantised again with its tensor scale, the bytes come back but code 8 is 0") {
+TEST_CASE(
+    "every expert of tiny-glm: dequantised and quantised again with its tensor scale, the bytes come back but code 8 is 0") {
   std::int64_t experts = 0, different = 0, negative_zeros = 0;
   std::map<std::string, tensor> model;
   for (auto const& entry : fs::directory_iterator{fs::path{CULL_TEST_DATA} / "tiny-glm/model"}) {
@@ -122,7 +125,8 @@ TEST_CASE("every expert of tiny-glm: dequantised and quantised again with its te
     auto const m = view(codes, scales, tensor_scale);
     auto const values = dequantized<float>(m, 1);
     cull::nvfp4_buffer again;
-    cull::quantize(cull::on_cpu{1}, cull::modelopt{}, cull::matrix_view<float const>{values.data(), m.rows, m.cols}, again, tensor_scale);
+    cull::quantize(cull::on_cpu{1}, cull::modelopt{}, cull::matrix_view<float const>{values.data(), m.rows, m.cols}, again,
+                   tensor_scale);
     ++experts;
     for (std::size_t i = 0; i < codes.bytes.size(); ++i) {
       unsigned wanted = codes.bytes[i];
@@ -171,7 +175,9 @@ TEST_CASE("quantize and dequantize: wrong use has its error") {
   cull::nvfp4_buffer out;
   std::vector<float> values(64, 1.0f);
   auto const quantize = [&](std::int64_t rows, std::int64_t cols, std::optional<float> scale = {}) {
-    return code([&] { cull::quantize(cull::on_cpu{}, cull::modelopt{}, cull::matrix_view<float const>{values.data(), rows, cols}, out, scale); });
+    return code([&] {
+      cull::quantize(cull::on_cpu{}, cull::modelopt{}, cull::matrix_view<float const>{values.data(), rows, cols}, out, scale);
+    });
   };
   CHECK(quantize(2, 24) == cull::errc::shape_mismatch);
   for (float const scale : {-1.0f, NAN, INFINITY}) CHECK(quantize(2, 32, scale) == cull::errc::not_finite);
@@ -182,7 +188,11 @@ TEST_CASE("quantize and dequantize: wrong use has its error") {
   }
   CHECK(quantize(2, 32) == cull::errc::cancelled);
   std::vector<float> target(64);
-  CHECK(code([&] { cull::dequantize(cull::on_cpu{}, out.view(), cull::matrix_view<float>{target.data(), 1, 32}); }) == cull::errc::shape_mismatch);
-  CHECK(code([&] { cull::dequantize(cull::on_cpu{}, out.view(), cull::matrix_view<float>{target.data(), 2, 16}); }) == cull::errc::shape_mismatch);
+  CHECK(code([&] {
+          cull::dequantize(cull::on_cpu{}, out.view(), cull::matrix_view<float>{target.data(), 1, 32});
+        }) == cull::errc::shape_mismatch);
+  CHECK(code([&] {
+          cull::dequantize(cull::on_cpu{}, out.view(), cull::matrix_view<float>{target.data(), 2, 16});
+        }) == cull::errc::shape_mismatch);
   CHECK(quantize(0, 32) == cull::errc::cancelled);
 }

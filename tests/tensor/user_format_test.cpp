@@ -48,7 +48,9 @@ struct transposed {
     std::int64_t rows;
   };
   static constexpr std::int64_t group = 1;
-  static void decode_group(parts const& p, std::int64_t row, std::int64_t col, float* out) noexcept { *out = p.values[col * p.rows + row]; }
+  static void decode_group(parts const& p, std::int64_t row, std::int64_t col, float* out) noexcept {
+    *out = p.values[col * p.rows + row];
+  }
   static float outer_scale(parts const&) noexcept { return 1; }
 };
 
@@ -67,8 +69,8 @@ struct fused_slice {
   static float outer_scale(parts const& p) noexcept { return p.scale; }
 };
 
-static_assert(cull::matrix_format<scales_inside_blocks> && cull::matrix_format<scales_per_square> && cull::matrix_format<transposed> &&
-              cull::matrix_format<fused_slice>);
+static_assert(cull::matrix_format<scales_inside_blocks> && cull::matrix_format<scales_per_square> &&
+              cull::matrix_format<transposed> && cull::matrix_format<fused_slice>);
 
 /// Dequantises and multiplies, and compares both with `value(row, col)`.
 template <class F, class Value>
@@ -84,12 +86,14 @@ void check(cull::matrix<F> const& m, Value&& value) {
   std::vector<float> x(static_cast<std::size_t>(3 * m.cols)), y(static_cast<std::size_t>(3 * m.rows));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
   cull::any_matrix<F, cull::bf16_format> const any{m};
-  cull::matmul(cull::on_cpu{2}, cull::matrix_view<float const>{x.data(), 3, m.cols}, any, cull::matrix_view<float>{y.data(), 3, m.rows});
+  cull::matmul(cull::on_cpu{2}, cull::matrix_view<float const>{x.data(), 3, m.cols}, any,
+               cull::matrix_view<float>{y.data(), 3, m.rows});
   for (std::int64_t t = 0; t < 3; ++t) {
     for (std::int64_t r = 0; r < m.rows; ++r) {
       long double sum = 0, size = 0;
       for (std::int64_t c = 0; c < m.cols; ++c) {
-        auto const product = static_cast<long double>(x[static_cast<std::size_t>(t * m.cols + c)]) * static_cast<long double>(value(r, c));
+        auto const product =
+            static_cast<long double>(x[static_cast<std::size_t>(t * m.cols + c)]) * static_cast<long double>(value(r, c));
         sum += product;
         size += std::fabs(product);
       }
@@ -130,14 +134,18 @@ TEST_CASE("a format with one scale per 128 x 128 square") {
   std::vector<std::int8_t> values;
   for (std::int64_t i = 0; i < rows * cols; ++i) values.push_back(static_cast<std::int8_t>((i * 31) % 251 - 125));
   check(cull::matrix<scales_per_square>{{values.data(), scales.data(), cols}, rows, cols}, [&](std::int64_t r, std::int64_t c) {
-    return static_cast<float>((r * cols + c) * 31 % 251 - 125) * scales[static_cast<std::size_t>((r >= 128 ? 3 : 0) + (c >= 256 ? 2 : c >= 128 ? 1 : 0))];
+    return static_cast<float>((r * cols + c) * 31 % 251 - 125) *
+           scales[static_cast<std::size_t>((r >= 128 ? 3 : 0) + (c >= 256   ? 2
+                                                                 : c >= 128 ? 1
+                                                                            : 0))];
   });
 }
 
 TEST_CASE("a format stored transposed") {
   std::int64_t const rows = 7, cols = 11;
   auto const values = noise(77, 3);
-  check(cull::matrix<transposed>{{values.data(), rows}, rows, cols}, [&](std::int64_t r, std::int64_t c) { return values[static_cast<std::size_t>(c * 7 + r)]; });
+  check(cull::matrix<transposed>{{values.data(), rows}, rows, cols},
+        [&](std::int64_t r, std::int64_t c) { return values[static_cast<std::size_t>(c * 7 + r)]; });
 }
 
 TEST_CASE("a format that is a slice of a fused tensor of three dimensions") {
@@ -145,9 +153,10 @@ TEST_CASE("a format that is a slice of a fused tensor of three dimensions") {
   auto const tensor = noise(static_cast<std::size_t>(4 * 2 * width * hidden), 4);
   for (std::int64_t expert = 0; expert < 4; ++expert) {
     for (std::int64_t odd = 0; odd < 2; ++odd) {
-      check(cull::matrix<fused_slice>{{tensor.data(), expert, width, hidden, odd, 0.5f}, width, hidden}, [&](std::int64_t r, std::int64_t c) {
-        return tensor[static_cast<std::size_t>(expert * 96 + (2 * r + odd) * 8 + c)] * 0.5f;
-      });
+      check(cull::matrix<fused_slice>{{tensor.data(), expert, width, hidden, odd, 0.5f}, width, hidden},
+            [&](std::int64_t r, std::int64_t c) {
+              return tensor[static_cast<std::size_t>(expert * 96 + (2 * r + odd) * 8 + c)] * 0.5f;
+            });
     }
   }
 }

@@ -31,7 +31,7 @@ struct apply_options {
 struct apply_report {
   std::vector<written_file> files;  ///< all of the directory, manifest included
   std::uint64_t bytes = 0;
-  std::int64_t resumed = 0;         ///< files that an interrupted run had finished
+  std::int64_t resumed = 0;  ///< files that an interrupted run had finished
   std::vector<std::string> left_behind;
 };
 
@@ -40,7 +40,8 @@ namespace detail {
 /// Writes the files of one layout into a directory.
 class pruned_writer {
  public:
-  pruned_writer(checkpoint const& model, pruned_layout const& layout, std::filesystem::path dir, apply_options const& options, journal& log)
+  pruned_writer(checkpoint const& model, pruned_layout const& layout, std::filesystem::path dir, apply_options const& options,
+                journal& log)
       : model_(model), layout_(layout), dir_(std::move(dir)), options_(options), log_(log) {}
 
   std::vector<written_file> write() {
@@ -150,10 +151,12 @@ inline void check_destination(checkpoint const& model, std::filesystem::path con
     throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
   }
   auto const parent = out.has_parent_path() ? out.parent_path() : fs::path{"."};
-  if (!fs::is_directory(parent)) throw error{errc::not_found, "there is no such directory to write into", {.file = parent.string()}};
+  if (!fs::is_directory(parent))
+    throw error{errc::not_found, "there is no such directory to write into", {.file = parent.string()}};
   auto const source = fs::canonical(model.dir());
-  for (auto at = fs::canonical(parent); ; at = at.parent_path()) {
-    if (at == source) throw error{errc::already_exists, "lies inside the source model; choose a directory outside", {.file = out.string()}};
+  for (auto at = fs::canonical(parent);; at = at.parent_path()) {
+    if (at == source)
+      throw error{errc::already_exists, "lies inside the source model; choose a directory outside", {.file = out.string()}};
     if (at == at.parent_path()) break;
   }
 }
@@ -162,19 +165,23 @@ inline void check_space(std::filesystem::path const& dir, std::uint64_t needed) 
   std::error_code code;
   auto const space = std::filesystem::space(dir, code);
   if (!code && space.available < needed) {
-    throw error{errc::io, "needs " + std::to_string(needed) + " bytes, " + std::to_string(space.available) + " are free", {.file = dir.string()}};
+    throw error{errc::io,
+                "needs " + std::to_string(needed) + " bytes, " + std::to_string(space.available) + " are free",
+                {.file = dir.string()}};
   }
 }
 
 }  // namespace detail
 
-/// Writes the pruned checkpoint to the new directory `out`: survivors' bytes verbatim, experts renumbered densely, router rows and
-/// correction biases gathered, config, quantisation config and index rewritten, other files copied, the plan and a manifest added.
+/// Writes the pruned checkpoint to the new directory `out`: survivors' bytes verbatim, experts renumbered densely, router rows
+/// and correction biases gathered, config, quantisation config and index rewritten, other files copied, the plan and a manifest
+/// added.
 ///
-/// A pure function of source and plan: the same bytes every time. Crash-safe and resumable: everything is written to `<out>.partial` with
-/// a journal and renamed at the end; calling again after an interruption goes on. Throws `errc::bad_plan`, `errc::already_exists`,
-/// `errc::io`, `errc::cancelled`; `out` exists only after success.
-inline apply_report apply(checkpoint const& model, pruning_plan const& plan, std::filesystem::path out, apply_options const& options = {}) {
+/// A pure function of source and plan: the same bytes every time. Crash-safe and resumable: everything is written to
+/// `<out>.partial` with a journal and renamed at the end; calling again after an interruption goes on. Throws `errc::bad_plan`,
+/// `errc::already_exists`, `errc::io`, `errc::cancelled`; `out` exists only after success.
+inline apply_report apply(checkpoint const& model, pruning_plan const& plan, std::filesystem::path out,
+                          apply_options const& options = {}) {
   namespace fs = std::filesystem;
   if (!out.has_filename()) out = out.parent_path();
   auto const layout = lay_out(model, plan);

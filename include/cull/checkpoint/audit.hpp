@@ -30,7 +30,8 @@ inline std::map<int, expert_parts> parts_by_layer(checkpoint const& model) {
   return out;
 }
 
-inline void audit_completeness(checkpoint const& model, std::map<int, expert_parts> const& layers, std::vector<std::string>& out) {
+inline void audit_completeness(checkpoint const& model, std::map<int, expert_parts> const& layers,
+                               std::vector<std::string>& out) {
   for (int const layer : model.moe_layers()) {
     auto const found = layers.find(layer);
     expert_parts const none;
@@ -46,8 +47,8 @@ inline void audit_completeness(checkpoint const& model, std::map<int, expert_par
     }
     for (auto const& [expert, parts] : experts) {
       if (expert >= model.experts()) {
-        out.push_back("layer " + std::to_string(layer) + " has tensors of expert " + std::to_string(expert) + ", config.json says there are " +
-                      std::to_string(model.experts()));
+        out.push_back("layer " + std::to_string(layer) + " has tensors of expert " + std::to_string(expert) +
+                      ", config.json says there are " + std::to_string(model.experts()));
       }
     }
   }
@@ -63,8 +64,10 @@ inline void audit_scales(checkpoint const& model, std::map<int, expert_parts> co
         if (!part.ends_with("_scale_2") && !part.ends_with("input_scale")) continue;
         auto const name = model.name_in(layer, expert, part);
         auto const values = model.values(name);
-        if (values.size() != 1 || !std::isfinite(values[0]) || values[0] < 0) out.push_back(name + " is not a finite number of at least 0");
-        if (part == std::string{model.family().gate} + "_scale_2" || part == std::string{model.family().up} + "_scale_2") shared.push_back(values.at(0));
+        if (values.size() != 1 || !std::isfinite(values[0]) || values[0] < 0)
+          out.push_back(name + " is not a finite number of at least 0");
+        if (part == std::string{model.family().gate} + "_scale_2" || part == std::string{model.family().up} + "_scale_2")
+          shared.push_back(values.at(0));
       }
       unequal += shared.size() == 2 && shared[0] != shared[1] ? 1 : 0;
     }
@@ -77,8 +80,8 @@ inline void audit_scales(checkpoint const& model, std::map<int, expert_parts> co
 
 }  // namespace detail
 
-/// What a careful user wants to know before pruning, from headers and scalar tensors: experts that lack a tensor, numbers beyond the
-/// count, scales that make no sense or that serving engines treat otherwise. Empty: nothing found.
+/// What a careful user wants to know before pruning, from headers and scalar tensors: experts that lack a tensor, numbers beyond
+/// the count, scales that make no sense or that serving engines treat otherwise. Empty: nothing found.
 inline std::vector<std::string> audit(checkpoint const& model) {
   auto out = model.warnings();
   auto const layers = detail::parts_by_layer(model);

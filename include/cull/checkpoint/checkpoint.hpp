@@ -26,8 +26,8 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// A model directory: config.json and safetensors shards, with or without an index. Opening reads config and headers only; weights are
-/// mapped and used where they lie, so views taken from a checkpoint are valid as long as it. Cheap to copy.
+/// A model directory: config.json and safetensors shards, with or without an index. Opening reads config and headers only;
+/// weights are mapped and used where they lie, so views taken from a checkpoint are valid as long as it. Cheap to copy.
 class checkpoint {
  public:
   /// Throws `errc::not_found`, `errc::bad_index` (index and shards disagree), `errc::bad_config` (so do config and tensors),
@@ -78,13 +78,15 @@ class checkpoint {
   /// The routed part of one layer, as views. Throws `errc::out_of_range`, `errc::incomplete_expert`, `errc::unsupported_format`.
   cull::moe_layer<> moe_layer(int number) const;
   /// Name of a tensor of a layer, or of one of its experts.
-  std::string name_in(int layer, std::string_view rest) const { return numbered(family().layer_prefix, layer) + std::string{rest}; }
+  std::string name_in(int layer, std::string_view rest) const {
+    return numbered(family().layer_prefix, layer) + std::string{rest};
+  }
   std::string name_in(int layer, int expert, std::string_view rest) const {
     return name_in(layer, numbered(family().expert_prefix, expert)) + std::string{rest};
   }
 
-  /// 32 hex digits that stand for the model's architecture and routers: XXH128 of every tensor's name, type and shape, of the router
-  /// settings, and of the bytes of all routers. Reads the routers.
+  /// 32 hex digits that stand for the model's architecture and routers: XXH128 of every tensor's name, type and shape, of the
+  /// router settings, and of the bytes of all routers. Reads the routers.
   std::string digest() const;
   cull::ledger ledger() const { return make_ledger(family(), tensors()); }
 

@@ -21,7 +21,9 @@ class config_view {
  public:
   config_view() = default;
   config_view(std::string text, std::string file)
-      : text_(std::move(text)), file_(std::move(file)), root_(std::make_shared<detail::json const>(detail::parse_json(text_, file_))) {
+      : text_(std::move(text)),
+        file_(std::move(file)),
+        root_(std::make_shared<detail::json const>(detail::parse_json(text_, file_))) {
     if (!root_->is_object()) throw error{errc::bad_config, "must be a JSON object", {.file = file_}};
   }
 
@@ -89,7 +91,8 @@ class config_view {
     throw error{errc::bad_config, "key '" + std::string{key} + "' is missing", {.file = file_}};
   }
   std::int64_t as_integer(std::string_view key, detail::json const& value) const {
-    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > (std::uint64_t{1} << 62))) refuse(key, "an integer");
+    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > (std::uint64_t{1} << 62)))
+      refuse(key, "an integer");
     return value.get<std::int64_t>();
   }
   [[noreturn]] void refuse(std::string_view key, std::string const& wanted) const {

@@ -76,7 +76,8 @@ class expectation {
   static std::size_t place_of_number(std::vector<std::string> const& pattern) {
     return static_cast<std::size_t>(std::find(pattern.begin(), pattern.end(), "{}") - pattern.begin());
   }
-  static std::optional<int> number_at(std::vector<std::string> const& pieces, std::size_t first, std::vector<std::string> const& pattern) {
+  static std::optional<int> number_at(std::vector<std::string> const& pieces, std::size_t first,
+                                      std::vector<std::string> const& pattern) {
     std::optional<int> number;
     for (std::size_t i = 0; i < pattern.size(); ++i) {
       if (first + i >= pieces.size()) return std::nullopt;
@@ -97,7 +98,8 @@ class expectation {
   }
   std::vector<int> rows(std::string const& source) const {
     for (auto const& [layer, kept] : kept_) {
-      if (source == model_.name_in(layer, model_.family().router_weight) || source == model_.name_in(layer, model_.family().correction_bias)) {
+      if (source == model_.name_in(layer, model_.family().router_weight) ||
+          source == model_.name_in(layer, model_.family().correction_bias)) {
         return kept;
       }
     }

@@ -25,19 +25,19 @@ struct role_pattern {
 
 /// A model family as data: how its tensors and config keys are called. Tensor names are relative to a layer's prefix.
 struct family {
-  std::string_view model_type;      ///< in config.json
-  std::string_view layer_prefix;    ///< "{}" stands for the layer's number
-  std::string_view expert_prefix;   ///< after the layer's prefix; "{}" stands for the expert's number
-  std::string_view gate, up, down;  ///< weights of an expert, after its prefix
-  std::string_view router_weight;   ///< [experts, hidden]
-  std::string_view correction_bias; ///< [experts], for the choice only; may be absent
-  std::string_view layers_key;      ///< number of layers without the MTP layers, which follow them
-  std::string_view mtp_key;         ///< number of MTP layers
+  std::string_view model_type;                   ///< in config.json
+  std::string_view layer_prefix;                 ///< "{}" stands for the layer's number
+  std::string_view expert_prefix;                ///< after the layer's prefix; "{}" stands for the expert's number
+  std::string_view gate, up, down;               ///< weights of an expert, after its prefix
+  std::string_view router_weight;                ///< [experts, hidden]
+  std::string_view correction_bias;              ///< [experts], for the choice only; may be absent
+  std::string_view layers_key;                   ///< number of layers without the MTP layers, which follow them
+  std::string_view mtp_key;                      ///< number of MTP layers
   std::span<std::string_view const> count_keys;  ///< every key that may hold the number of experts
   std::string_view top_k_key, groups_key, top_groups_key, renormalize_key, scaling_key, scoring_key;
   std::string_view topk_method_key, topk_method;  ///< the only method this descriptor describes
   group_scoring group_score;
-  float epsilon;                                  ///< added to the sum of the chosen weights
+  float epsilon;  ///< added to the sum of the chosen weights
   std::span<role_pattern const> roles;
 };
 
@@ -45,10 +45,18 @@ namespace families {
 
 inline constexpr std::string_view glm_moe_dsa_counts[] = {"n_routed_experts", "num_experts", "num_local_experts"};
 inline constexpr role_pattern glm_moe_dsa_roles[] = {
-    {".mlp.experts.", "routed experts"}, {".mlp.shared_experts.", "shared experts"}, {".mlp.gate.", "router"},
-    {".indexer.", "indexer"},            {".self_attn.", "attention"},               {".mlp.", "dense layers"},
-    {"embed_tokens", "embedding"},       {"lm_head", "output head"},                 {"eh_proj", "MTP"},
-    {"enorm", "MTP"},                    {"hnorm", "MTP"},                           {"shared_head", "MTP"},
+    {".mlp.experts.", "routed experts"},
+    {".mlp.shared_experts.", "shared experts"},
+    {".mlp.gate.", "router"},
+    {".indexer.", "indexer"},
+    {".self_attn.", "attention"},
+    {".mlp.", "dense layers"},
+    {"embed_tokens", "embedding"},
+    {"lm_head", "output head"},
+    {"eh_proj", "MTP"},
+    {"enorm", "MTP"},
+    {"hnorm", "MTP"},
+    {"shared_head", "MTP"},
     {"norm", "norms"},
 };
 
@@ -98,8 +106,9 @@ inline router_settings read_router(family const& of, config_view const& config) 
   auto const method = config.text(of.topk_method_key, std::string{of.topk_method});
   auto const scores = config.text(of.scoring_key, "softmax");
   if (method != of.topk_method || (scores != "sigmoid" && scores != "softmax")) {
-    throw error{errc::unsupported_model, std::string{of.topk_method_key} + " '" + method + "' with " + std::string{of.scoring_key} +
-                                             " '" + scores + "' is not a router this family is known to have",
+    throw error{errc::unsupported_model,
+                std::string{of.topk_method_key} + " '" + method + "' with " + std::string{of.scoring_key} + " '" + scores +
+                    "' is not a router this family is known to have",
                 {.file = config.file()}};
   }
   return {.scoring = scores == "sigmoid" ? scoring::sigmoid : scoring::softmax,
@@ -127,7 +136,8 @@ struct tensor_place {
 
 namespace detail {
 
-/// Matches `pattern` at the start of `text`, which loses it; gives the number at "{}". Numbers have one spelling (no leading zero).
+/// Matches `pattern` at the start of `text`, which loses it; gives the number at "{}". Numbers have one spelling (no leading
+/// zero).
 inline std::optional<int> take_numbered(std::string_view& text, std::string_view pattern) {
   auto const at = pattern.find("{}");
   if (!text.starts_with(pattern.substr(0, at))) return std::nullopt;

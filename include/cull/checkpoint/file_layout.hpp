@@ -27,9 +27,8 @@ struct file_layout {
 /// is aligned. A function of its arguments: the order of `tensors` does not matter.
 /// Throws `errc::bad_header` for names and sizes that a reader would refuse.
 inline file_layout lay_out(std::map<std::string, std::string> const& metadata, std::vector<tensor_info> tensors) {
-  std::sort(tensors.begin(), tensors.end(), [](auto const& a, auto const& b) {
-    return a.type != b.type ? a.type > b.type : a.name < b.name;
-  });
+  std::sort(tensors.begin(), tensors.end(),
+            [](auto const& a, auto const& b) { return a.type != b.type ? a.type > b.type : a.name < b.name; });
   file_layout out;
   std::uint64_t end = 0;
   std::string text = "{";
@@ -38,9 +37,9 @@ inline file_layout lay_out(std::map<std::string, std::string> const& metadata, s
     if (t.name == "__metadata__") throw error{errc::bad_header, "a tensor cannot have this name", {.tensor = t.name}};
     t.begin = end;
     t.end = end += t.elements() * static_cast<std::uint64_t>(bits(t.type)) / 8;
-    text += (text.size() > 1 ? ",\"" : "\"") + detail::json(t.name).dump().substr(1) + ":{\"dtype\":\"" + std::string{name(t.type)} +
-            "\",\"shape\":" + detail::json(t.shape).dump() + ",\"data_offsets\":[" + std::to_string(t.begin) + "," +
-            std::to_string(t.end) + "]}";
+    text += (text.size() > 1 ? ",\"" : "\"") + detail::json(t.name).dump().substr(1) + ":{\"dtype\":\"" +
+            std::string{name(t.type)} + "\",\"shape\":" + detail::json(t.shape).dump() + ",\"data_offsets\":[" +
+            std::to_string(t.begin) + "," + std::to_string(t.end) + "]}";
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');

@@ -50,18 +50,23 @@ inline void check_tiling(safetensors_header const& header, std::uint64_t file_si
   for (auto const& t : header.tensors) {
     error_location const where{.file = file, .tensor = t.name, .byte = t.begin};
     if (t.begin < end) {
-      throw error{errc::bad_header, "overlaps " + (before == nullptr ? std::string{"the header"} : "tensor '" + *before + "'"), where};
+      throw error{errc::bad_header, "overlaps " + (before == nullptr ? std::string{"the header"} : "tensor '" + *before + "'"),
+                  where};
     }
-    if (t.begin > end) throw error{errc::bad_header, std::to_string(t.begin - end) + " bytes before this tensor belong to none", where};
+    if (t.begin > end)
+      throw error{errc::bad_header, std::to_string(t.begin - end) + " bytes before this tensor belong to none", where};
     if (t.end > file_size) {
-      throw error{errc::bad_header, "the file is " + std::to_string(t.end - file_size) +
-                                        " bytes short of this tensor's end; copy or download it again", where};
+      throw error{
+          errc::bad_header,
+          "the file is " + std::to_string(t.end - file_size) + " bytes short of this tensor's end; copy or download it again",
+          where};
     }
     end = t.end;
     before = &t.name;
   }
   if (end != file_size) {
-    throw error{errc::bad_header, std::to_string(file_size - end) + " bytes after the last tensor belong to none",
+    throw error{errc::bad_header,
+                std::to_string(file_size - end) + " bytes after the last tensor belong to none",
                 {.file = file, .byte = end}};
   }
 }
@@ -71,7 +76,8 @@ inline void check_tiling(safetensors_header const& header, std::uint64_t file_si
 /// Parses the header of a file of `file_size` bytes whose first bytes are `start` (at least 8 + header, or all of it).
 /// Strict: what the format forbids is an error, and so is what only some readers accept (duplicate names, NUL in a name, unknown
 /// fields). Linear in the header's size. Throws `errc::not_safetensors`, `errc::bad_header`, `errc::bad_json`.
-inline safetensors_header parse_safetensors_header(std::span<std::byte const> start, std::uint64_t file_size, std::string const& file) {
+inline safetensors_header parse_safetensors_header(std::span<std::byte const> start, std::uint64_t file_size,
+                                                   std::string const& file) {
   std::string_view const text{reinterpret_cast<char const*>(start.data()), start.size()};
   auto const refuse = [&](errc code, std::string const& why, std::uint64_t byte) {
     throw error{code, why, {.file = file, .byte = byte}};
@@ -79,16 +85,20 @@ inline safetensors_header parse_safetensors_header(std::span<std::byte const> st
   if (auto const known = detail::looks_like(text); !known.empty()) {
     refuse(errc::not_safetensors, "is not a safetensors file but looks like " + std::string{known}, 0);
   }
-  if (file_size < 8) refuse(errc::not_safetensors, "has " + std::to_string(file_size) + " bytes; a safetensors file has at least 10", 0);
+  if (file_size < 8)
+    refuse(errc::not_safetensors, "has " + std::to_string(file_size) + " bytes; a safetensors file has at least 10", 0);
   std::uint64_t size = 0;
   for (int i = 7; i >= 0; --i) size = (size << 8) | static_cast<unsigned char>(text[static_cast<std::size_t>(i)]);
   if (size == 0) refuse(errc::bad_header, "the header is empty", 0);
   if (size > max_header_bytes) {
-    refuse(errc::bad_header, "the header claims " + std::to_string(size) + " bytes; at most 100000000 are allowed; is this a safetensors file?", 0);
+    refuse(errc::bad_header,
+           "the header claims " + std::to_string(size) + " bytes; at most 100000000 are allowed; is this a safetensors file?", 0);
   }
   if (size > file_size - 8 || start.size() < 8 + size) {
-    refuse(errc::bad_header, "the header claims " + std::to_string(size) + " bytes, the file has " + std::to_string(file_size - 8) +
-                                 " behind its length; copy or download it again", 0);
+    refuse(errc::bad_header,
+           "the header claims " + std::to_string(size) + " bytes, the file has " + std::to_string(file_size - 8) +
+               " behind its length; copy or download it again",
+           0);
   }
   safetensors_header header;
   header.data_begin = 8 + size;
@@ -98,9 +108,8 @@ inline safetensors_header parse_safetensors_header(std::span<std::byte const> st
     t.begin += header.data_begin;
     t.end += header.data_begin;
   }
-  std::sort(header.tensors.begin(), header.tensors.end(), [](auto const& a, auto const& b) {
-    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
-  });
+  std::sort(header.tensors.begin(), header.tensors.end(),
+            [](auto const& a, auto const& b) { return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name); });
   detail::check_tiling(header, file_size, file);
   return header;
 }

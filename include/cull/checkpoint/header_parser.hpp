@@ -51,7 +51,8 @@ class header_parser : public nlohmann::json_sax<json> {
     if (depth_ == 2 && in_metadata_) {
       if (!metadata_keys_.insert(text).second) fail("metadata key '" + text + "' appears twice");
     } else if (depth_ == 1) {
-      if (text.size() > 4096 || text.find('\0') != std::string::npos) fail("a tensor name is longer than 4096 bytes or holds a NUL");
+      if (text.size() > 4096 || text.find('\0') != std::string::npos)
+        fail("a tensor name is longer than 4096 bytes or holds a NUL");
       if (!names_.insert(text).second) fail("'" + text + "' appears twice");
     }
     (depth_ == 1 ? key_ : field_) = text;
@@ -64,7 +65,8 @@ class header_parser : public nlohmann::json_sax<json> {
     return true;
   }
   bool start_array(std::size_t) override {
-    if (depth_ != 2 || in_metadata_ || in_array_ || (field_ != "shape" && field_ != "data_offsets")) fail("an array where there must be none");
+    if (depth_ != 2 || in_metadata_ || in_array_ || (field_ != "shape" && field_ != "data_offsets"))
+      fail("an array where there must be none");
     in_array_ = true;
     numbers_.clear();
     return true;
@@ -113,7 +115,8 @@ class header_parser : public nlohmann::json_sax<json> {
   bool parse_error(std::size_t, std::string const&, nlohmann::detail::exception const& problem) override {
     std::string const what = problem.what();
     auto const at = what.find(": ");
-    throw error{errc::bad_json, "header is not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
+    throw error{errc::bad_json,
+                "header is not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
                 {.file = file_, .byte = 8 + (read_ > 0 ? read_ - 1 : 0)}};
   }
 
@@ -129,7 +132,8 @@ class header_parser : public nlohmann::json_sax<json> {
 
   void close_entry() {
     ++depth_;  // so that messages still name the tensor
-    if (fields_ != 7) fail(std::string{"lacks "} + ((fields_ & 1) == 0 ? "dtype" : (fields_ & 2) == 0 ? "shape" : "data_offsets"));
+    if (fields_ != 7)
+      fail(std::string{"lacks "} + ((fields_ & 1) == 0 ? "dtype" : (fields_ & 2) == 0 ? "shape" : "data_offsets"));
     if (open_.begin > open_.end) fail("data_offsets run backwards");
     unsigned __int128 total = static_cast<unsigned>(bits(open_.type));
     bool const empty = std::find(open_.shape.begin(), open_.shape.end(), 0u) != open_.shape.end();

@@ -36,9 +36,10 @@ inline std::string read_text(std::filesystem::path const& path) {
 
 /// A shard is a plain name in the directory, whatever system wrote the index.
 inline void check_shard_name(std::string const& shard, std::string const& file) {
-  bool const plain = shard.ends_with(".safetensors") && shard.find_first_of("/\\:") == std::string::npos && !shard.starts_with('.') &&
-                     shard.find('\0') == std::string::npos;
-  if (!plain) throw error{errc::bad_index, "'" + shard + "' is not the name of a .safetensors file in this directory", {.file = file}};
+  bool const plain = shard.ends_with(".safetensors") && shard.find_first_of("/\\:") == std::string::npos &&
+                     !shard.starts_with('.') && shard.find('\0') == std::string::npos;
+  if (!plain)
+    throw error{errc::bad_index, "'" + shard + "' is not the name of a .safetensors file in this directory", {.file = file}};
 }
 
 }  // namespace detail

@@ -23,8 +23,8 @@
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-/// Which files of an output are finished, so that an interrupted job can go on. One line per file, with a checksum of the line; a line
-/// that a crash cut short counts for nothing. Holds a lock: two jobs never write one directory.
+/// Which files of an output are finished, so that an interrupted job can go on. One line per file, with a checksum of the line; a
+/// line that a crash cut short counts for nothing. Holds a lock: two jobs never write one directory.
 class journal {
  public:
   /// `job`: digest of everything the output depends on. Throws `errc::already_exists` (another job is at work, or the directory
@@ -54,7 +54,8 @@ class journal {
   void take(std::string const& text, std::string const& job) {
     if (!has_job_) {
       if (text != job) {
-        throw error{errc::already_exists, "was begun with another plan, model or version; remove this directory to start again",
+        throw error{errc::already_exists,
+                    "was begun with another plan, model or version; remove this directory to start again",
                     {.file = path_.parent_path().string()}};
       }
       has_job_ = true;
@@ -62,7 +63,8 @@ class journal {
     }
     std::istringstream fields{text};
     written_file file;
-    if (fields >> file.xxh128 >> file.bytes && fields.get() == ' ' && std::getline(fields, file.name)) finished_[file.name] = file;
+    if (fields >> file.xxh128 >> file.bytes && fields.get() == ' ' && std::getline(fields, file.name))
+      finished_[file.name] = file;
   }
   void append(std::string const& text) {
     // A newline first ends whatever a crash left.

@@ -79,7 +79,8 @@ inline json parse_json(std::string_view text, std::string const& file) {
   } catch (json::parse_error const& problem) {
     std::string const what = problem.what();
     auto const at = what.find(": ");
-    throw error{errc::bad_json, "not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
+    throw error{errc::bad_json,
+                "not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
                 {.file = file, .byte = read > 0 ? read - 1 : 0}};
   }
 }

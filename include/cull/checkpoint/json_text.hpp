@@ -22,8 +22,8 @@ struct json_span {
   std::size_t end = 0;
 };
 
-/// Finds the bytes of every value in a text that `parse_json` has accepted, in the order of the text, so that a file can be edited
-/// by replacing literals and every other byte stays.
+/// Finds the bytes of every value in a text that `parse_json` has accepted, in the order of the text, so that a file can be
+/// edited by replacing literals and every other byte stays.
 class json_locator {
  public:
   explicit json_locator(std::string_view text) : text_(text) {}

@@ -20,7 +20,7 @@ struct ledger {
     std::int64_t tensors = 0;
     std::uint64_t bytes = 0;
   };
-  std::vector<row> rows;    ///< in the family's order of roles
+  std::vector<row> rows;  ///< in the family's order of roles
   std::int64_t tensors = 0;
   std::uint64_t bytes = 0;  ///< of all tensors: the index's total_size
 

@@ -21,13 +21,16 @@ struct written_file {
   friend bool operator==(written_file const&, written_file const&) = default;
 };
 
-/// cull-manifest.json, the last file of a checkpoint: without it the directory is not complete. The same files give the same text.
+/// cull-manifest.json, the last file of a checkpoint: without it the directory is not complete. The same files give the same
+/// text.
 inline std::string manifest_text(std::string const& plan_digest, std::vector<written_file> files) {
   std::sort(files.begin(), files.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
-  std::string out = "{\n  \"format\": \"cull-manifest\",\n  \"version\": 1,\n  \"plan_xxh128\": \"" + plan_digest + "\",\n  \"files\": {";
+  std::string out =
+      "{\n  \"format\": \"cull-manifest\",\n  \"version\": 1,\n  \"plan_xxh128\": \"" + plan_digest + "\",\n  \"files\": {";
   char const* separator = "\n";
   for (auto const& f : files) {
-    out += separator + ("    " + detail::json(f.name).dump()) + ": {\"bytes\": " + std::to_string(f.bytes) + ", \"xxh128\": \"" + f.xxh128 + "\"}";
+    out += separator + ("    " + detail::json(f.name).dump()) + ": {\"bytes\": " + std::to_string(f.bytes) + ", \"xxh128\": \"" +
+           f.xxh128 + "\"}";
     separator = ",\n";
   }
   return out + "\n  }\n}\n";

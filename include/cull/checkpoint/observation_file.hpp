@@ -60,10 +60,12 @@ struct observation_metadata {
   std::vector<std::array<std::uint64_t, 2>> digests() const {
     std::vector<std::array<std::uint64_t, 2>> out;
     for (auto const& hex : list<std::string>("sequences")) {
-      if (hex.size() != 32 || hex.find_first_not_of("0123456789abcdef") != std::string::npos) refuse("'" + hex + "' is not a digest");
+      if (hex.size() != 32 || hex.find_first_not_of("0123456789abcdef") != std::string::npos)
+        refuse("'" + hex + "' is not a digest");
       out.push_back({std::stoull(hex.substr(0, 16), nullptr, 16), std::stoull(hex.substr(16), nullptr, 16)});
     }
-    if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>{}) != out.end()) refuse("metadata 'sequences' must ascend");
+    if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>{}) != out.end())
+      refuse("metadata 'sequences' must ascend");
     return out;
   }
 };
@@ -84,7 +86,8 @@ inline state_tensor read_state_tensor(safetensors_file const& file, tensor_info 
 
 /// Writes an observation as a safetensors file that anyone can open: per measure I64 (counts; limbs of exact sums, value =
 /// sum of limb_i * 2^(32 i - 80)) or F64 (maxima), shapes as in `state_tensor`; layers, domains and provenance as metadata.
-/// The same observation gives the same bytes. Whole or not at all. Throws `errc::rejected_values`, `errc::already_exists`, `errc::io`.
+/// The same observation gives the same bytes. Whole or not at all. Throws `errc::rejected_values`, `errc::already_exists`,
+/// `errc::io`.
 template <measure... Measures>
 void save(observation<Measures...> const& seen, std::filesystem::path const& path, overwrite policy = overwrite::no) {
   auto const state = export_state(seen);
@@ -93,15 +96,17 @@ void save(observation<Measures...> const& seen, std::filesystem::path const& pat
   std::vector<std::string> sequences;
   for (auto const& digest : seen.provenance().sequences) sequences.push_back(detail::hex_words(digest));
   std::map<std::string, std::string> const metadata{
-      {"format", detail::observation_format},          {"version", detail::observation_version},
-      {"layers", detail::json(seen.layers()).dump()},  {"experts", detail::json(experts).dump()},
+      {"format", detail::observation_format},           {"version", detail::observation_version},
+      {"layers", detail::json(seen.layers()).dump()},   {"experts", detail::json(experts).dump()},
       {"domains", detail::json(seen.domains()).dump()}, {"model_digest", seen.provenance().model_digest},
-      {"settings", seen.provenance().settings},        {"sequences", detail::json(sequences).dump()},
+      {"settings", seen.provenance().settings},         {"sequences", detail::json(sequences).dump()},
   };
   std::vector<tensor_source> tensors;
   for (auto const& t : state) {
     bool const integers = t.f64.empty();
-    tensors.push_back({t.name, integers ? dtype::i64 : dtype::f64, {t.shape.begin(), t.shape.end()},
+    tensors.push_back({t.name,
+                       integers ? dtype::i64 : dtype::f64,
+                       {t.shape.begin(), t.shape.end()},
                        integers ? std::as_bytes(std::span{t.i64}) : std::as_bytes(std::span{t.f64})});
   }
   write_safetensors(path, metadata, tensors, policy);
@@ -116,9 +121,11 @@ Observation load_observation(std::filesystem::path const& path) {
   detail::observation_metadata const metadata{file.metadata(), name};
   if (metadata.text("format") != detail::observation_format) metadata.refuse("is not an observation file");
   if (metadata.text("version") != detail::observation_version) {
-    metadata.refuse("has format version '" + metadata.text("version") + "', this program reads version " + detail::observation_version);
+    metadata.refuse("has format version '" + metadata.text("version") + "', this program reads version " +
+                    detail::observation_version);
   }
-  Observation out{observation_layout{metadata.list<int>("layers"), metadata.list<int>("experts"), metadata.list<std::string>("domains")}};
+  Observation out{
+      observation_layout{metadata.list<int>("layers"), metadata.list<int>("experts"), metadata.list<std::string>("domains")}};
   out.provenance() = {metadata.text("model_digest"), metadata.text("settings"), metadata.digests()};
   std::list<state_tensor> read;
   try {

@@ -26,7 +26,8 @@ class checkpoint_opener {
   checkpoint open() {
     namespace fs = std::filesystem;
     if (!fs::is_directory(s_->dir)) {
-      throw error{errc::not_found, fs::exists(s_->dir) ? "is a file; give the model's directory" : "there is no such directory",
+      throw error{errc::not_found,
+                  fs::exists(s_->dir) ? "is a file; give the model's directory" : "there is no such directory",
                   {.file = s_->dir.string()}};
     }
     auto const config = s_->dir / "config.json";
@@ -62,9 +63,11 @@ class checkpoint_opener {
   }
 
   void check_unique() const {
-    auto const twice = std::adjacent_find(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name == b.name; });
+    auto const twice =
+        std::adjacent_find(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name == b.name; });
     if (twice == s_->tensors.end()) return;
-    throw error{errc::bad_index, "is in two shards, " + shard_name(*twice) + " and " + shard_name(*(twice + 1)),
+    throw error{errc::bad_index,
+                "is in two shards, " + shard_name(*twice) + " and " + shard_name(*(twice + 1)),
                 {.file = s_->dir.string(), .tensor = twice->name}};
   }
 
@@ -73,9 +76,11 @@ class checkpoint_opener {
     for (auto const& t : s_->tensors) {
       total += t.bytes();
       auto const found = index.weight_map.find(t.name);
-      if (found == index.weight_map.end()) throw error{errc::bad_index, "is in " + shard_name(t) + " but not in the index", {.file = file, .tensor = t.name}};
+      if (found == index.weight_map.end())
+        throw error{errc::bad_index, "is in " + shard_name(t) + " but not in the index", {.file = file, .tensor = t.name}};
       if (found->second != shard_name(t)) {
-        throw error{errc::bad_index, "is in " + shard_name(t) + ", the index says " + found->second, {.file = file, .tensor = t.name}};
+        throw error{
+            errc::bad_index, "is in " + shard_name(t) + ", the index says " + found->second, {.file = file, .tensor = t.name}};
       }
     }
     if (index.weight_map.size() != s_->tensors.size()) {
@@ -86,14 +91,16 @@ class checkpoint_opener {
       }
     }
     if (index.total_size && *index.total_size != total) {
-      s_->warnings.push_back("the index's total_size is " + std::to_string(*index.total_size) + ", the tensors take " + std::to_string(total) + " bytes");
+      s_->warnings.push_back("the index's total_size is " + std::to_string(*index.total_size) + ", the tensors take " +
+                             std::to_string(total) + " bytes");
     }
   }
 
   void note_strangers(std::set<std::string> const& names) {
     for (auto const& entry : std::filesystem::directory_iterator{s_->dir}) {
       auto const name = entry.path().filename().string();
-      if (name.ends_with(".safetensors") && !names.contains(name)) s_->warnings.push_back(name + " belongs to no index and is ignored");
+      if (name.ends_with(".safetensors") && !names.contains(name))
+        s_->warnings.push_back(name + " belongs to no index and is ignored");
     }
     std::sort(s_->warnings.begin(), s_->warnings.end());
   }
@@ -106,10 +113,12 @@ class checkpoint_opener {
       if (place.layer >= 0 && place.expert < 0 && place.rest == s_->family->router_weight) layers.insert(place.layer);
     }
     s_->moe_layers.assign(layers.begin(), layers.end());
-    if (s_->moe_layers.empty()) throw error{errc::unsupported_model, "has no layer with routed experts", {.file = s_->dir.string()}};
+    if (s_->moe_layers.empty())
+      throw error{errc::unsupported_model, "has no layer with routed experts", {.file = s_->dir.string()}};
     auto const mtp = std::count_if(layers.begin(), layers.end(), [&](int layer) { return layer >= s_->hidden_layers; });
     if (auto const said = s_->config.integer(s_->family->mtp_key, 0); said != mtp) {
-      s_->warnings.push_back("config.json says " + std::string{s_->family->mtp_key} + " = " + std::to_string(said) + ", the tensors have " + std::to_string(mtp));
+      s_->warnings.push_back("config.json says " + std::string{s_->family->mtp_key} + " = " + std::to_string(said) +
+                             ", the tensors have " + std::to_string(mtp));
     }
   }
 
@@ -124,12 +133,16 @@ class checkpoint_opener {
         experts = value;
         first = key;
       } else if (value != experts) {
-        throw error{errc::bad_config, "'" + first + "' is " + std::to_string(experts) + " and '" + std::string{key} + "' is " + std::to_string(value) +
-                                          "; one number of experts is wanted", {.file = s_->config.file()}};
+        throw error{errc::bad_config,
+                    "'" + first + "' is " + std::to_string(experts) + " and '" + std::string{key} + "' is " +
+                        std::to_string(value) + "; one number of experts is wanted",
+                    {.file = s_->config.file()}};
       }
     }
     if (first.empty() || experts < 1 || experts > 65536) {
-      throw error{errc::bad_config, "no usable number of experts under '" + std::string{s_->family->count_keys[0]} + "'", {.file = s_->config.file()}};
+      throw error{errc::bad_config,
+                  "no usable number of experts under '" + std::string{s_->family->count_keys[0]} + "'",
+                  {.file = s_->config.file()}};
     }
     return static_cast<int>(experts);
   }
@@ -143,12 +156,15 @@ class checkpoint_opener {
     };
     for (auto const rest : {s_->family->router_weight, s_->family->correction_bias}) {
       if (rows(rest) == s_->experts) continue;
-      throw error{errc::bad_config, "has " + std::to_string(rows(rest)) + " rows, config.json says " + std::to_string(s_->experts) + " experts",
+      throw error{errc::bad_config,
+                  "has " + std::to_string(rows(rest)) + " rows, config.json says " + std::to_string(s_->experts) + " experts",
                   {.file = s_->dir.string(), .tensor = prefix + std::string{rest}}};
     }
   }
 
-  std::string shard_name(tensor_info const& t) const { return s_->shards[static_cast<std::size_t>(t.shard)].path().filename().string(); }
+  std::string shard_name(tensor_info const& t) const {
+    return s_->shards[static_cast<std::size_t>(t.shard)].path().filename().string();
+  }
 
   std::shared_ptr<checkpoint::state> s_ = std::make_shared<checkpoint::state>();
 };

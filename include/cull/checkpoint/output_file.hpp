@@ -34,7 +34,8 @@ inline void sync_directory(std::filesystem::path const& dir) {
 
 }  // namespace detail
 
-/// A file that appears whole or not at all: written beside its name, made durable, then renamed. What is not published is removed.
+/// A file that appears whole or not at all: written beside its name, made durable, then renamed. What is not published is
+/// removed.
 class output_file {
  public:
   /// Throws `errc::already_exists` (with `overwrite::no`), `errc::io`, `errc::not_found` (the directory is missing).
@@ -58,7 +59,8 @@ class output_file {
     if (size == 0) return;
     int const result = ::posix_fallocate(fd_.get(), 0, static_cast<off_t>(size));
     // File systems that cannot reserve are no reason to stop.
-    if (result != 0 && result != EINVAL && result != EOPNOTSUPP) detail::throw_errno("no room for " + std::to_string(size) + " bytes", path_, result);
+    if (result != 0 && result != EINVAL && result != EOPNOTSUPP)
+      detail::throw_errno("no room for " + std::to_string(size) + " bytes", path_, result);
   }
 
   void write(std::span<std::byte const> bytes) {

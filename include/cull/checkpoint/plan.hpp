@@ -37,8 +37,8 @@ struct cut_note {
 
 /// Which experts of which layer stay: everything that `apply` needs beside the model.
 struct pruning_plan {
-  std::string model_digest;                ///< empty: made elsewhere, for any model it fits
-  std::string criterion;                   ///< for people
+  std::string model_digest;  ///< empty: made elsewhere, for any model it fits
+  std::string criterion;     ///< for people
   mtp_policy mtp;
   std::map<int, std::vector<int>> layers;  ///< kept original ids, ascending
   std::map<int, cut_note> notes;
@@ -59,7 +59,8 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
     if (kept[i] < 0 || kept[i] >= model.experts()) {
       refuse_plan(at + "expert " + std::to_string(kept[i]) + " does not exist, there are " + std::to_string(model.experts()));
     }
-    if (i > 0 && kept[i] <= kept[i - 1]) refuse_plan(at + "ids must ascend, " + std::to_string(kept[i]) + " follows " + std::to_string(kept[i - 1]));
+    if (i > 0 && kept[i] <= kept[i - 1])
+      refuse_plan(at + "ids must ascend, " + std::to_string(kept[i]) + " follows " + std::to_string(kept[i - 1]));
   }
   auto const& r = model.router();
   int const groups = std::max(1, r.groups);
@@ -77,9 +78,9 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
 
 }  // namespace detail
 
-/// The keep-set of every MoE layer that the output has, the MTP policy applied. Throws `errc::bad_plan` where the plan does not fit
-/// the model: another model, missing or unknown layers, ids, counts that differ between layers (config.json has one number), too few
-/// experts, unequal groups.
+/// The keep-set of every MoE layer that the output has, the MTP policy applied. Throws `errc::bad_plan` where the plan does not
+/// fit the model: another model, missing or unknown layers, ids, counts that differ between layers (config.json has one number),
+/// too few experts, unequal groups.
 inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, pruning_plan const& plan) {
   if (!plan.model_digest.empty() && plan.model_digest != model.digest()) {
     detail::refuse_plan("was made for another model (digest " + plan.model_digest + ", this model has " + model.digest() + ")");
@@ -92,7 +93,8 @@ inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, prunin
     int const source = is_mtp && plan.mtp.what == mtp_policy::kind::copy ? plan.mtp.layer : layer;
     auto const found = plan.layers.find(source);
     if (found == plan.layers.end()) {
-      detail::refuse_plan("layer " + std::to_string(source) + " is missing" + (is_mtp ? "; choose an MTP policy that covers it" : ""));
+      detail::refuse_plan("layer " + std::to_string(source) + " is missing" +
+                          (is_mtp ? "; choose an MTP policy that covers it" : ""));
     }
     detail::check_keep_set(model, source, found->second);
     out[layer] = found->second;

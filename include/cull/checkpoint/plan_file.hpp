@@ -128,7 +128,8 @@ inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
     out.layers[detail::layer_number(key, file)] = detail::id_list(ids, "layer " + key, file);
   }
   if (root.contains("cuts") && root.at("cuts").is_object()) {
-    for (auto const& [key, note] : root.at("cuts").items()) out.notes[detail::layer_number(key, file)] = detail::read_note(note, file);
+    for (auto const& [key, note] : root.at("cuts").items())
+      out.notes[detail::layer_number(key, file)] = detail::read_note(note, file);
   }
   return out;
 }

@@ -44,11 +44,11 @@ struct text_file {
 struct pruned_layout {
   std::map<int, std::vector<int>> kept;
   std::vector<pruned_shard> shards;
-  std::vector<text_file> texts;                     ///< config.json, hf_quant_config.json, index, plan
-  std::vector<std::filesystem::path> side_files;    ///< relative; copied as they are
-  std::vector<std::filesystem::path> left_behind;   ///< weights that are not part of the model
+  std::vector<text_file> texts;                    ///< config.json, hf_quant_config.json, index, plan
+  std::vector<std::filesystem::path> side_files;   ///< relative; copied as they are
+  std::vector<std::filesystem::path> left_behind;  ///< weights that are not part of the model
   cull::ledger ledger;
-  std::uint64_t bytes = 0;                          ///< of all files but the manifest
+  std::uint64_t bytes = 0;  ///< of all files but the manifest
 };
 
 inline constexpr char plan_file_name[] = "cull-plan.json";
@@ -64,7 +64,8 @@ class layout_maker {
   void fill(pruned_layout& out) {
     out_ = &out;
     out.kept = keep_sets(model_, plan_);
-    names_ = {&model_.family(), &out.kept, static_cast<int>(out.kept.begin()->second.size()), plan_.mtp.what == mtp_policy::kind::drop};
+    names_ = {&model_.family(), &out.kept, static_cast<int>(out.kept.begin()->second.size()),
+              plan_.mtp.what == mtp_policy::kind::drop};
     mtp_ = model_.mtp_layers();
     lay_out_shards();
     std::vector<tensor_info> all;
@@ -157,9 +158,11 @@ class layout_maker {
 
   void sort_side_file(std::filesystem::path const& path, std::string const& extension) {
     auto const is = [&](auto const& shard) { return path == shard.path().filename(); };
-    bool const written = std::any_of(out_->texts.begin(), out_->texts.end(), [&](auto const& t) { return path == t.name; }) || path == manifest_file_name;
+    bool const written = std::any_of(out_->texts.begin(), out_->texts.end(), [&](auto const& t) { return path == t.name; }) ||
+                         path == manifest_file_name;
     if (written || std::any_of(model_.shards().begin(), model_.shards().end(), is)) return;
-    bool const weights = extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".gguf";
+    bool const weights =
+        extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".gguf";
     (weights ? out_->left_behind : out_->side_files).push_back(path);
   }
 

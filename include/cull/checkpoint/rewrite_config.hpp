@@ -48,12 +48,16 @@ inline std::optional<expert_mention> find_expert_mention(cull::family const& of,
   auto rest = text;
   auto const experts = of.expert_prefix.substr(0, of.expert_prefix.find("{}"));
   auto const refuse = [&] {
-    throw error{errc::bad_config, "'" + std::string{text} + "' names experts by a wildcard that renumbering would change; spell it out", {.file = file}};
+    throw error{errc::bad_config,
+                "'" + std::string{text} + "' names experts by a wildcard that renumbering would change; spell it out",
+                {.file = file}};
   };
   auto const layer = take_numbered(rest, of.layer_prefix);
   if (!layer) {
     auto const at = text.find(experts);
-    if (at != std::string_view::npos && at + experts.size() < text.size() && std::isdigit(static_cast<unsigned char>(text[at + experts.size()]))) refuse();
+    if (at != std::string_view::npos && at + experts.size() < text.size() &&
+        std::isdigit(static_cast<unsigned char>(text[at + experts.size()])))
+      refuse();
     return std::nullopt;
   }
   if (!rest.starts_with(experts)) return std::nullopt;
@@ -88,14 +92,17 @@ inline std::string renamed_member(std::string_view text, json_span const& member
 }
 
 /// The edit that renumbers or removes the members that mention experts, if any does; separators stay as they were.
-inline std::optional<text_edit> renumber_members(renaming const& by, std::string_view text, member_list const& members, std::string const& file) {
+inline std::optional<text_edit> renumber_members(renaming const& by, std::string_view text, member_list const& members,
+                                                 std::string const& file) {
   std::string joined;
   bool changed = false;
   for (std::size_t i = 0; i < members.size(); ++i) {
     auto const& m = members[i];
     auto now = std::string{text.substr(m.member, m.end - m.member)};
     bool const is_element = m.member == m.begin;
-    std::string const mentioned = !is_element ? m.path.back() : text[m.begin] == '"' ? json::parse(now).get<std::string>() : std::string{};
+    std::string const mentioned = !is_element            ? m.path.back()
+                                  : text[m.begin] == '"' ? json::parse(now).get<std::string>()
+                                                         : std::string{};
     if (auto const mention = find_expert_mention(*by.family, mentioned, file)) {
       changed = true;
       auto const name = renamed(by, *mention);
@@ -119,7 +126,8 @@ inline std::map<std::vector<std::string>, member_list> members_by_parent(std::ve
   return out;
 }
 
-inline std::vector<text_edit> mention_edits(renaming const& by, std::string_view text, std::vector<json_span> const& spans, std::string const& file) {
+inline std::vector<text_edit> mention_edits(renaming const& by, std::string_view text, std::vector<json_span> const& spans,
+                                            std::string const& file) {
   std::vector<text_edit> edits;
   for (auto const& [parent, members] : members_by_parent(spans)) {
     if (auto edit = renumber_members(by, text, members, file)) edits.push_back(std::move(*edit));

@@ -24,7 +24,9 @@ class safetensors_file {
  public:
   /// Throws what `mapped_file` and `parse_safetensors_header` throw.
   explicit safetensors_file(std::filesystem::path path)
-      : path_(std::move(path)), map_(path_), header_(parse_safetensors_header(map_.bytes(), map_.bytes().size(), path_.string())) {
+      : path_(std::move(path)),
+        map_(path_),
+        header_(parse_safetensors_header(map_.bytes(), map_.bytes().size(), path_.string())) {
     std::sort(header_.tensors.begin(), header_.tensors.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
   }
   static safetensors_file open(std::filesystem::path path) { return safetensors_file{std::move(path)}; }

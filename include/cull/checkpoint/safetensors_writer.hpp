@@ -31,7 +31,8 @@ inline void write_safetensors(std::filesystem::path const& path, std::map<std::s
   std::vector<tensor_info> infos;
   for (auto const& t : tensors) {
     infos.push_back({.name = t.name, .type = t.type, .shape = t.shape});
-    if (!data.emplace(t.name, t.bytes).second) throw error{errc::bad_header, "is given twice", {.file = path.string(), .tensor = t.name}};
+    if (!data.emplace(t.name, t.bytes).second)
+      throw error{errc::bad_header, "is given twice", {.file = path.string(), .tensor = t.name}};
   }
   auto const layout = lay_out(metadata, std::move(infos));
   output_file out{path, policy};
@@ -39,7 +40,8 @@ inline void write_safetensors(std::filesystem::path const& path, std::map<std::s
   for (auto const& t : layout.tensors) {
     auto const bytes = data.at(t.name);
     if (bytes.size() != t.bytes()) {
-      throw error{errc::shape_mismatch, std::to_string(bytes.size()) + " bytes given, shape and type ask for " + std::to_string(t.bytes()),
+      throw error{errc::shape_mismatch,
+                  std::to_string(bytes.size()) + " bytes given, shape and type ask for " + std::to_string(t.bytes()),
                   {.file = path.string(), .tensor = t.name}};
     }
     out.write(bytes);

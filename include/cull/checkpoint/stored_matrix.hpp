@@ -67,18 +67,21 @@ inline weight_matrix plain_matrix(tensor_data const& t) {
 
 /// modelopt NVFP4: codes U8 [rows, cols / 2], scales F8_E4M3 [rows, cols / 16], tensor scale F32.
 inline weight_matrix nvfp4_matrix(tensor_data const& codes, tensor_data const& scales, tensor_data const& tensor_scale) {
-  if (codes.info->type != dtype::u8 || codes.info->shape.size() != 2) refuse_tensor(codes, "NVFP4 codes must be U8 [rows, cols / 2]");
+  if (codes.info->type != dtype::u8 || codes.info->shape.size() != 2)
+    refuse_tensor(codes, "NVFP4 codes must be U8 [rows, cols / 2]");
   auto const rows = codes.info->shape[0];
   auto const cols = codes.info->shape[1] * 2;
-  if (scales.info->type != dtype::f8_e4m3 || scales.info->shape != std::vector<std::uint64_t>{rows, cols / 16} || cols % 16 != 0) {
+  if (scales.info->type != dtype::f8_e4m3 || scales.info->shape != std::vector<std::uint64_t>{rows, cols / 16} ||
+      cols % 16 != 0) {
     refuse_tensor(scales, "NVFP4 block scales must be F8_E4M3 [" + std::to_string(rows) + ", " + std::to_string(cols / 16) + "]");
   }
   float const scale = scalar_value(tensor_scale);
   if (!(std::isfinite(scale) && scale >= 0)) refuse_tensor(tensor_scale, "must be finite and not negative");
-  return matrix<nvfp4_modelopt>{{reinterpret_cast<std::uint8_t const*>(codes.bytes.data()),
-                                 reinterpret_cast<std::uint8_t const*>(scales.bytes.data()), scale, static_cast<std::int64_t>(cols)},
-                                static_cast<std::int64_t>(rows),
-                                static_cast<std::int64_t>(cols)};
+  return matrix<nvfp4_modelopt>{
+      {reinterpret_cast<std::uint8_t const*>(codes.bytes.data()), reinterpret_cast<std::uint8_t const*>(scales.bytes.data()),
+       scale, static_cast<std::int64_t>(cols)},
+      static_cast<std::int64_t>(rows),
+      static_cast<std::int64_t>(cols)};
 }
 
 }  // namespace detail

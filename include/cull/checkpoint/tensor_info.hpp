@@ -33,7 +33,8 @@ namespace detail {
 
 /// The tensor of that name in a list that ascends by name, or null.
 inline tensor_info const* find_tensor(std::vector<tensor_info> const& sorted, std::string_view name) {
-  auto const found = std::lower_bound(sorted.begin(), sorted.end(), name, [](auto const& t, auto const& n) { return t.name < n; });
+  auto const found =
+      std::lower_bound(sorted.begin(), sorted.end(), name, [](auto const& t, auto const& n) { return t.name < n; });
   return found != sorted.end() && found->name == name ? &*found : nullptr;
 }
 

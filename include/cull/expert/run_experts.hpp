@@ -24,13 +24,15 @@ struct run_experts_op;
 /// f_j(x_t) of j = ids(t, i), before the gate. Experts that no token chose are not touched.
 /// Batch-invariant as `expert_mlp`. Throws `errc::shape_mismatch`, `errc::out_of_range` for an id that is none.
 template <class Precision = f32_precision, class Activation = silu, class Exec, class M, class X>
-  requires std::same_as<std::remove_const_t<X>, float> && implemented_on<run_experts_op, Exec>
-void run_experts(Exec const& exec, std::span<gated_expert<M> const> experts, matrix_view<X, typename Exec::memory_space> x,
-                 routing<typename Exec::memory_space> const& chosen, matrix_view<float, typename Exec::memory_space> outputs,
-                 Activation activation = {}) {
+requires std::same_as < std::remove_const_t<X>,
+float > &&implemented_on<run_experts_op, Exec> void run_experts(Exec const& exec, std::span<gated_expert<M> const> experts,
+                                                                matrix_view<X, typename Exec::memory_space> x,
+                                                                routing<typename Exec::memory_space> const& chosen,
+                                                                matrix_view<float, typename Exec::memory_space> outputs,
+                                                                Activation activation = {}) {
   if (x.rows() != chosen.tokens() || outputs.rows() != chosen.tokens() * chosen.k() || outputs.cols() != x.cols()) {
-    throw error{errc::shape_mismatch, "run_experts: x " + std::to_string(x.rows()) + " x " + std::to_string(x.cols()) + ", outputs " +
-                                          std::to_string(outputs.rows()) + " x " + std::to_string(outputs.cols()) +
+    throw error{errc::shape_mismatch, "run_experts: x " + std::to_string(x.rows()) + " x " + std::to_string(x.cols()) +
+                                          ", outputs " + std::to_string(outputs.rows()) + " x " + std::to_string(outputs.cols()) +
                                           "; needed are x [tokens, hidden], outputs [tokens * k, hidden]"};
   }
   impl<run_experts_op, Exec>::template run<Precision>(exec, experts, matrix_view<float const, typename Exec::memory_space>{x},
@@ -43,7 +45,7 @@ struct combine_op;
 /// `y` [tokens, hidden] = sum over the chosen, ascending by id, of weight * f (f64, rounded to f32 once);
 /// `norms` [tokens, k] = ||f|| in f64. Throws `errc::shape_mismatch`.
 template <class Exec>
-  requires implemented_on<combine_op, Exec>
+requires implemented_on<combine_op, Exec>
 void combine(Exec const& exec, routing<typename Exec::memory_space> const& chosen,
              matrix_view<float const, typename Exec::memory_space> outputs, matrix_view<float, typename Exec::memory_space> y,
              matrix_view<double, typename Exec::memory_space> norms) {

@@ -20,10 +20,10 @@ class norm_view {
  public:
   constexpr norm_view() = default;
   template <class T>
-    requires std::is_same_v<T, float> || std::is_same_v<T, float const>
+  requires std::is_same_v<T, float> || std::is_same_v<T, float const>
   constexpr norm_view(matrix_view<T, Space> values) : single_(values) {}
   template <class T>
-    requires std::is_same_v<T, double> || std::is_same_v<T, double const>
+  requires std::is_same_v<T, double> || std::is_same_v<T, double const>
   constexpr norm_view(matrix_view<T, Space> values) : double_(values) {}
 
   CULL_HD constexpr std::int64_t rows() const { return single_.data() != nullptr ? single_.rows() : double_.rows(); }
@@ -40,10 +40,10 @@ class norm_view {
 /// What `add` is given beside the routing.
 template <class Space = host_memory>
 struct routed_tokens {
-  norm_view<Space> norms;                            ///< [tokens, k]: norm of the raw output of expert ids(t, i) for token t
-  array_view<double const, Space> weights = {};      ///< [tokens], each >= 0; empty: 1 everywhere
-  array_view<int const, Space> sequence = {};        ///< [tokens]: number of a token's sequence; empty: each token is its own
-  array_view<int const, Space> domain = {};          ///< [tokens]: place in the observation's domains; empty: the first
+  norm_view<Space> norms;                        ///< [tokens, k]: norm of the raw output of expert ids(t, i) for token t
+  array_view<double const, Space> weights = {};  ///< [tokens], each >= 0; empty: 1 everywhere
+  array_view<int const, Space> sequence = {};    ///< [tokens]: number of a token's sequence; empty: each token is its own
+  array_view<int const, Space> domain = {};      ///< [tokens]: place in the observation's domains; empty: the first
 };
 
 struct add_op;
@@ -53,7 +53,7 @@ struct add_op;
 /// Throws `errc::shape_mismatch`, `errc::out_of_range` (ids, domains, negative weights) before anything is added; values that
 /// cannot be added are counted (`observation::rejected`).
 template <class Exec, measure... Measures>
-  requires implemented_on<add_op, Exec>
+requires implemented_on<add_op, Exec>
 void add(Exec const& exec, observation_slot<Measures...> to, routing<typename Exec::memory_space> const& chosen,
          routed_tokens<typename Exec::memory_space> const& tokens) {
   auto const batch = chosen.tokens();
@@ -61,8 +61,9 @@ void add(Exec const& exec, observation_slot<Measures...> to, routing<typename Ex
   if (chosen.weights.rows() != batch || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != batch ||
       (batch > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
       !fits(tokens.domain.size())) {
-    throw error{errc::shape_mismatch, "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
-                                          std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
+    throw error{errc::shape_mismatch,
+                "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
+                    std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
   }
   impl<add_op, Exec>::run(exec, to, chosen, tokens);
 }

@@ -19,9 +19,9 @@ CULL_NAMESPACE_BEGIN
 
 /// A batch of a MoE block's inputs in host memory.
 struct block_inputs {
-  matrix_view<float const> router_input;        ///< [tokens, hidden]
-  matrix_view<float const> expert_input = {};   ///< [tokens, hidden], where experts see something else than the router
-  array_view<double const> weights = {};        ///< as in routed_tokens
+  matrix_view<float const> router_input;       ///< [tokens, hidden]
+  matrix_view<float const> expert_input = {};  ///< [tokens, hidden], where experts see something else than the router
+  array_view<double const> weights = {};       ///< as in routed_tokens
   array_view<int const> sequence = {};
   array_view<int const> domain = {};
 };
@@ -29,8 +29,8 @@ struct block_inputs {
 /// Runs one MoE block: routes, runs each chosen expert once (dequantised on the fly), sums the routed output and observes.
 ///
 /// A token's output, routing and norms do not depend on its companions or on threads; together with the exact sums of the
-/// observation, calibration is bit-reproducible. Holds a reference to `layer`, and buffers that the returned views point into: a view
-/// is valid until the next call. Throws what routing, experts and `add` throw.
+/// observation, calibration is bit-reproducible. Holds a reference to `layer`, and buffers that the returned views point into: a
+/// view is valid until the next call. Throws what routing, experts and `add` throw.
 template <class Exec, router Router, class Layer = moe_layer<>, class Precision = f32_precision>
 class collector {
  public:
@@ -60,7 +60,8 @@ class collector {
     matrix_view<float> const outputs{outputs_.data(), pairs, hidden_};
     run_experts<Precision>(exec_, std::span{std::as_const(layer_->experts)}, x, routing_.view(), outputs);
     matrix_view<float> const y{sum_.data(), tokens, hidden_};
-    combine(exec_, routing_.view(), matrix_view<float const>{outputs}, y, matrix_view<double>{norms_.data(), tokens, router_.k()});
+    combine(exec_, routing_.view(), matrix_view<float const>{outputs}, y,
+            matrix_view<double>{norms_.data(), tokens, router_.k()});
     return y;
   }
 

@@ -19,31 +19,45 @@ namespace criteria {
 
 struct reap_t {  ///< sum w g ||f|| / sum w
   template <class Sums>
-  double operator()(Sums const& e) const { return e.mean(gate_norm); }
+  double operator()(Sums const& e) const {
+    return e.mean(gate_norm);
+  }
 };
 struct frequency_t {  ///< sum w
   template <class Sums>
-  double operator()(Sums const& e) const { return e.sum(weight); }
+  double operator()(Sums const& e) const {
+    return e.sum(weight);
+  }
 };
 struct weighted_frequency_t {  ///< sum w g
   template <class Sums>
-  double operator()(Sums const& e) const { return e.sum(gate); }
+  double operator()(Sums const& e) const {
+    return e.sum(gate);
+  }
 };
 struct ean_sum_t {  ///< sum w ||f||
   template <class Sums>
-  double operator()(Sums const& e) const { return e.sum(norm); }
+  double operator()(Sums const& e) const {
+    return e.sum(norm);
+  }
 };
 struct ean_mean_t {  ///< sum w ||f|| / sum w
   template <class Sums>
-  double operator()(Sums const& e) const { return e.mean(norm); }
+  double operator()(Sums const& e) const {
+    return e.mean(norm);
+  }
 };
 struct weighted_ean_sum_t {  ///< sum w g ||f||
   template <class Sums>
-  double operator()(Sums const& e) const { return e.sum(gate_norm); }
+  double operator()(Sums const& e) const {
+    return e.sum(gate_norm);
+  }
 };
 struct max_norm_t {  ///< greatest ||f||
   template <class Sums>
-  double operator()(Sums const& e) const { return e.max_norm(); }
+  double operator()(Sums const& e) const {
+    return e.max_norm();
+  }
 };
 
 inline constexpr reap_t reap{};
@@ -55,8 +69,8 @@ inline constexpr weighted_ean_sum_t weighted_ean_sum{};
 inline constexpr max_norm_t max_norm{};
 
 /// Names of all of them, for programs.
-inline constexpr std::array<std::string_view, 7> names{"reap",     "frequency",        "weighted_frequency", "ean_sum",
-                                                       "ean_mean", "weighted_ean_sum", "max_norm"};
+inline constexpr std::array<std::string_view, 7> names{
+    "reap", "frequency", "weighted_frequency", "ean_sum", "ean_mean", "weighted_ean_sum", "max_norm"};
 
 }  // namespace criteria
 

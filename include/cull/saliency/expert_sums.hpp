@@ -21,32 +21,20 @@ class expert_sums {
   static constexpr bool has = (std::same_as<M, Measures> || ...);
 
   /// Number of routed tokens (with a weight other than 0), unweighted.
-  std::int64_t count() const
-    requires has<measures::count>
-  {
-    return state(cull::count).number;
-  }
+  std::int64_t count() const requires has<measures::count> { return state(cull::count).number; }
   /// The sum of a measure as f64, rounded once; for `max_norm` the maximum.
   template <measure M>
-    requires has<M>
-  double sum(M m) const {
-    return state(m).value();
-  }
+  requires has<M>
+  double sum(M m) const { return state(m).value(); }
   /// The same without rounding.
   template <measure M>
-    requires has<M>
-  measure_state_t<M> const& exact(M m) const {
-    return state(m);
-  }
-  double max_norm() const
-    requires has<measures::max_norm>
-  {
-    return state(cull::max_norm).greatest;
-  }
+  requires has<M> measure_state_t<M>
+  const& exact(M m) const { return state(m); }
+  double max_norm() const requires has<measures::max_norm> { return state(cull::max_norm).greatest; }
 
   /// Sum of `m` per unit of token weight; 0 where there is none: an expert never chosen scores 0.
   template <measure M>
-    requires has<M> && has<measures::weight>
+  requires has<M> && has<measures::weight>
   double mean(M m) const {
     double const total = sum(cull::weight);
     return total > 0 ? sum(m) / total : 0.0;
@@ -54,9 +42,7 @@ class expert_sums {
 
   /// Standard error of `mean(gate_norm)`, robust to correlation within sequences: that of a ratio of sums over clusters (Cochran,
   /// Sampling Techniques, 6.3), times sqrt(n / (n - 1)). 0 for fewer than two sequences.
-  double standard_error(measures::gate_norm) const
-    requires has<measures::gate_norm> && has<measures::weight>
-  {
+  double standard_error(measures::gate_norm) const requires has<measures::gate_norm> && has<measures::weight> {
     double const total = sum(cull::weight);
     auto const n = static_cast<double>(clusters_.sequences);
     if (clusters_.sequences < 2 || !(total > 0)) return 0.0;

@@ -27,8 +27,8 @@ class expert_counts {
   std::vector<int> resolve(std::size_t layers) const {
     auto counts = per_layer_.empty() ? std::vector<int>(layers, same_) : per_layer_;
     if (counts.size() != layers) {
-      throw error{errc::shape_mismatch, "observation: " + std::to_string(counts.size()) + " expert counts for " +
-                                            std::to_string(layers) + " layers"};
+      throw error{errc::shape_mismatch,
+                  "observation: " + std::to_string(counts.size()) + " expert counts for " + std::to_string(layers) + " layers"};
     }
     for (int const experts : counts) {
       if (experts <= 0) throw error{errc::out_of_range, "observation: a layer needs at least one expert"};

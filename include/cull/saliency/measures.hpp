@@ -62,7 +62,7 @@ struct measure_state {
   using type = exact_sum;
 };
 template <class M>
-  requires requires { typename M::state; }
+requires requires { typename M::state; }
 struct measure_state<M> {
   using type = typename M::state;
 };

@@ -43,8 +43,8 @@ class observation_slot {
 
 /// Exact sums of what the experts of a model's MoE layers did: one state per measure, layer, expert and domain.
 ///
-/// Adding and merging are exact and order-free: any split of the calibration set over batches, threads and machines gives the same
-/// bits. Layers are addressed by their number in the model. The default measures are those of `default_observation`.
+/// Adding and merging are exact and order-free: any split of the calibration set over batches, threads and machines gives the
+/// same bits. Layers are addressed by their number in the model. The default measures are those of `default_observation`.
 template <measure... Measures>
 class observation {
  public:
@@ -54,8 +54,7 @@ class observation {
   template <executor Exec>
   observation(Exec const&, observation_layout layout, Measures...) : observation(std::move(layout)) {}
   template <executor Exec>
-    requires(sizeof...(Measures) > 0)
-  observation(Exec const&, observation_layout layout) : observation(std::move(layout)) {}
+  requires(sizeof...(Measures) > 0) observation(Exec const&, observation_layout layout) : observation(std::move(layout)) {}
   explicit observation(observation_layout layout) : layers_(layout.layers), domains_(layout.domains) {
     detail::check_layout(layout);
     expert_counts_ = layout.experts.resolve(layers_.size());
@@ -73,7 +72,8 @@ class observation {
   /// Where to add what layer number `layer` does. Throws `errc::out_of_range` for a layer that is not observed.
   observation_slot<Measures...> at(int layer) { return {*this, index(layer)}; }
 
-  /// Sums of one expert over all domains, or of one domain (by its place in `domains()`). Open sequences are not in `clusters()` yet.
+  /// Sums of one expert over all domains, or of one domain (by its place in `domains()`). Open sequences are not in `clusters()`
+  /// yet.
   sums_type sums(int layer, int expert, std::optional<int> domain = {}) const {
     auto const l = index(layer);
     if (expert < 0 || expert >= expert_counts_[l] || (domain && (*domain < 0 || *domain >= domain_count()))) {
@@ -104,8 +104,9 @@ class observation {
   /// Throws `errc::rejected_values` unless every value was added.
   void require_sound() const {
     if (auto const n = rejected(); n != 0) {
-      throw error{errc::rejected_values, "observation: " + std::to_string(n) +
-                                             " values were NaN, infinite or out of range; calibrate again without what made them"};
+      throw error{errc::rejected_values,
+                  "observation: " + std::to_string(n) +
+                      " values were NaN, infinite or out of range; calibrate again without what made them"};
     }
   }
 
@@ -166,9 +167,9 @@ using default_observation = observation<measures::count, measures::weight, measu
 using default_sums = default_observation::sums_type;
 
 template <executor Exec>
-observation(Exec const&, observation_layout) -> observation<measures::count, measures::weight, measures::gate, measures::norm,
-                                                            measures::gate_norm, measures::gate_norm_squared,
-                                                            measures::norm_squared, measures::max_norm>;
+observation(Exec const&, observation_layout)
+    -> observation<measures::count, measures::weight, measures::gate, measures::norm, measures::gate_norm,
+                   measures::gate_norm_squared, measures::norm_squared, measures::max_norm>;
 template <executor Exec, measure First, measure... Rest>
 observation(Exec const&, observation_layout, First, Rest...) -> observation<First, Rest...>;
 

@@ -32,17 +32,25 @@ namespace detail {
 /// Visits every array of the state: `visit(name, accessor)`, accessor(cell) giving the `exact_sum`, `tally`, `peak` or integer.
 template <measure... Measures, class Visit>
 void for_each_state(observation<Measures...> const&, Visit&& visit) {
-  (visit(std::string{Measures::name}, [](auto& cell) -> auto& { return cell.sums.state(Measures{}); }), ...);
-  visit("sequences", [](auto& cell) -> auto& { return cell.sums.clusters().sequences; });
-  visit("sum_nn", [](auto& cell) -> auto& { return cell.sums.clusters().nn; });
-  visit("sum_nt", [](auto& cell) -> auto& { return cell.sums.clusters().nt; });
-  visit("sum_tt", [](auto& cell) -> auto& { return cell.sums.clusters().tt; });
+  (visit(
+       std::string{Measures::name}, [](auto& cell) -> auto& { return cell.sums.state(Measures{}); }),
+   ...);
+  visit(
+      "sequences", [](auto& cell) -> auto& { return cell.sums.clusters().sequences; });
+  visit(
+      "sum_nn", [](auto& cell) -> auto& { return cell.sums.clusters().nn; });
+  visit(
+      "sum_nt", [](auto& cell) -> auto& { return cell.sums.clusters().nt; });
+  visit(
+      "sum_tt", [](auto& cell) -> auto& { return cell.sums.clusters().tt; });
 }
 
 /// Copies one state to or from its place in an array.
 struct write_state {
   state_tensor& to;
-  void operator()(exact_sum const& s, std::size_t at) const { std::ranges::copy(s.limbs(), to.i64.begin() + static_cast<std::ptrdiff_t>(5 * at)); }
+  void operator()(exact_sum const& s, std::size_t at) const {
+    std::ranges::copy(s.limbs(), to.i64.begin() + static_cast<std::ptrdiff_t>(5 * at));
+  }
   void operator()(tally const& s, std::size_t at) const { to.i64[at] = s.number; }
   void operator()(std::int64_t s, std::size_t at) const { to.i64[at] = s; }
   void operator()(peak const& s, std::size_t at) const { to.f64[at] = s.greatest; }
@@ -97,7 +105,7 @@ std::vector<std::int64_t> state_shape(Observation const& seen) {
   int most = 0;
   for (int const layer : seen.layers()) most = std::max(most, seen.experts(layer));
   shape.push_back(most);
-  if (limbs_of<State> > 1) shape.push_back(limbs_of<State>);
+  if (limbs_of < State >> 1) shape.push_back(limbs_of<State>);
   return shape;
 }
 
@@ -139,7 +147,8 @@ void import_state(observation<Measures...>& seen, Find&& find) {
     if (from == nullptr) throw error{errc::bad_observation, "is missing", {.tensor = name}};
     auto const size = std::is_same_v<state, peak> ? from->f64.size() : from->i64.size();
     if (from->shape != detail::state_shape<state>(seen) || size != detail::elements(from->shape)) {
-      throw error{errc::bad_observation, "has another shape or type than the observation's layers, experts and domains ask for",
+      throw error{errc::bad_observation,
+                  "has another shape or type than the observation's layers, experts and domains ask for",
                   {.tensor = name}};
     }
     detail::for_each_cell(seen, [&](auto& cell, std::size_t at) { detail::read_state{*from}(access(cell), at); });

@@ -25,13 +25,13 @@ struct keep {
 struct layer_selection {
   int layer = 0;
   int experts = 0;
-  std::vector<int> kept;      ///< ascending
-  std::vector<double> scores; ///< of all experts
+  std::vector<int> kept;       ///< ascending
+  std::vector<double> scores;  ///< of all experts
   /// (last kept - first dropped) / last kept, the smallest over groups; infinite where nothing is dropped, 0 at a tie.
   double margin = std::numeric_limits<double>::infinity();
-  double cut_high = 0;        ///< score of the last kept expert (of the group with the smallest margin)
-  double cut_low = 0;         ///< score of the first dropped one
-  std::vector<int> tied;      ///< experts whose score is exactly that of a cut that splits equals; ascending
+  double cut_high = 0;    ///< score of the last kept expert (of the group with the smallest margin)
+  double cut_low = 0;     ///< score of the first dropped one
+  std::vector<int> tied;  ///< experts whose score is exactly that of a cut that splits equals; ascending
   std::vector<int> never_chosen;
 };
 
