@@ -104,9 +104,11 @@ template <class Precision, class F>
 void check_companions(std::vector<int> const& threads) {
   // From 86 tokens on, each product is large enough to be spread over threads.
   constexpr std::int64_t hidden = 128, width = 96;
-  auto const e = make_expert<F>(hidden, width, 31);
+  auto e = make_expert<F>(hidden, width, 31);
+  expert_test::flatten_blocks(e.gate);
+  expert_test::flatten_blocks(e.up);
   auto const view = view_of<F>(e);
-  auto const x = random_tokens(130, hidden, 32);
+  auto const x = expert_test::cancelling_tokens(130, hidden, 32);
   auto alone = empty_tokens(130, hidden);
   for (std::int64_t t = 0; t < 130; ++t) {
     cull::expert_mlp<Precision>(on_cpu{}, view, x.view().rows(t, 1), alone.view().rows(t, 1));

@@ -130,6 +130,39 @@ inline tokens_block empty_tokens(std::int64_t tokens, std::int64_t cols) {
   return {std::vector<float>(static_cast<std::size_t>(tokens * cols), -77.0f), tokens, cols, cols};
 }
 
+/// Makes every whole block of 16 columns repeat its first column.
+inline void flatten_blocks(stored& w) {
+  bool const packed = !w.scales.empty();
+  auto const item = packed ? 1 : static_cast<std::int64_t>(w.bytes.size()) / (w.rows * w.cols);
+  auto const block = packed ? 8 : 16 * item;
+  auto const row = static_cast<std::int64_t>(w.bytes.size()) / w.rows;
+  for (std::int64_t n = 0; n < w.rows; ++n) {
+    for (std::int64_t g = 0; g < w.cols / 16; ++g) {
+      auto const bytes = w.bytes.begin() + n * row + g * block;
+      if (packed) *bytes = static_cast<unsigned char>((*bytes & 15u) * 17u);
+      for (std::int64_t i = item; i < block; ++i) bytes[i] = bytes[i - item];
+      auto const values = w.decoded.begin() + n * w.cols + g * 16;
+      std::fill_n(values + 1, 15, *values);
+    }
+  }
+}
+
+/// Tokens of a wide range that cancel over flat blocks, between positions that differ modulo 8; columns after the last
+/// block are small. So results are little but the roundings of f64 sums, and show their order.
+inline tokens_block cancelling_tokens(std::int64_t tokens, std::int64_t cols, unsigned seed) {
+  auto out = random_tokens(tokens, cols, seed);
+  source from{seed + 1};
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    auto const row = out.view().row(t);
+    for (std::int64_t k = 0; k < cols; ++k) {
+      bool const in_block = k < cols / 16 * 16;
+      row[k] = std::ldexp(row[k], in_block ? static_cast<int>(from.bits() % 61) - 30 : -24);
+      if (in_block && k % 16 >= 8) row[k] = -row[k / 16 * 16 + (k + 3) % 8];
+    }
+  }
+  return out;
+}
+
 struct product {
   long double value = 0;
   long double magnitude = 0;  ///< the sum of |x| |w|
