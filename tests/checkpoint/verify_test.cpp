@@ -102,7 +102,9 @@ TEST_CASE("verify: any one changed byte, at 300 random places over all files and
 
 TEST_CASE("verify: a byte lost or gained at the end of any file") {
   pruned_copy const it;
-  for (auto const& [name, text] : contents(it.dir())) {
+  for (auto const& entry : contents(it.dir())) {
+    auto const& name = entry.first;
+    auto const& text = entry.second;
     CAPTURE(name);
     spill(it.dir() / name, text.substr(0, text.size() - 1));
     CHECK_FALSE(it.failures().empty());
@@ -190,7 +192,8 @@ TEST_CASE("verify: extra and missing files") {
   CHECK(any_mentions(it.failures(), "model-00004-of-00003.safetensors"));
   fs::remove(it.dir() / "model-00004-of-00003.safetensors");
   auto const files = contents(it.dir());
-  for (auto const& [name, text] : files) {
+  for (auto const& entry : files) {
+    auto const& name = entry.first;
     fs::remove(it.dir() / name);
     CAPTURE(name);
     CHECK_FALSE(it.failures().empty());
@@ -216,7 +219,7 @@ TEST_CASE("verify: wrong numbers and foreign settings in config.json, though the
     changed.replace(at, std::strlen(from), to);
     spill(path, changed);
     refresh_manifest(it.dir());
-    CAPTURE(from);
+    CAPTURE(changed);
     CHECK(any_mentions(it.failures(), "config.json"));
   }
 }

@@ -56,7 +56,9 @@ sums_check against_oracle(engine::observation const& seen, std::string const& se
 
 void check_keep_sets(engine::observation const& seen, std::string const& set) {
   auto const keep = fixture::json(fixture::root() / "oracle/keep.json");
-  for (auto const& [name, layers] : keep.at("sets").at(set).items()) {
+  for (auto const& entry : keep.at("sets").at(set).items()) {
+    auto const& name = entry.key();
+    auto const& layers = entry.value();
     auto const chosen = cull::select(seen, cull::criterion_by_name(name), cull::keep{42});
     REQUIRE(chosen.layers.size() == layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -105,7 +107,7 @@ TEST_CASE("calibrate: the same bits whatever the threads, batches, order and spl
   CHECK(same(whole, observe(sequences, {2}, {.batch_tokens = 64})));
 
   auto merged = observe(std::span{sequences}.subspan(0, 1), {2});
-  for (std::size_t const first : {1, 3, 5, 7}) {
+  for (std::size_t const first : {1U, 3U, 5U, 7U}) {
     merged = cull::merge(observe(std::span{sequences}.subspan(first, 2), {2}, {.batch_tokens = 50}), merged);
   }
   CHECK(same(whole, merged));
