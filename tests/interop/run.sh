@@ -18,6 +18,6 @@ data=tests/data/tiny-glm
 "$cull" apply $data/model "$work/plan.json" --out "$work/pruned" >/dev/null
 head -n 12 $data/eval/heldout.jsonl >"$work/few.jsonl"
 for model in $data/model "$work/pruned"; do
-  "$cull" eval "$model" --data "$work/few.jsonl" --logits "$work/logits.safetensors" >/dev/null
-  "$venv/bin/python" tests/interop/logits_with_transformers.py "$model" "$work/few.jsonl" "$work/logits.safetensors"
+  "$cull" eval "$model" --data "$work/few.jsonl" --logits "$work/logits-$(basename "$model").safetensors" >/dev/null
+  "$venv/bin/python" tests/interop/logits_with_transformers.py "$model" "$work/few.jsonl" "$work/logits-$(basename "$model").safetensors"
 done
