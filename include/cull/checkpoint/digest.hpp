@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,15 @@
 
 CULL_NAMESPACE_BEGIN
 namespace detail {
+
+inline std::string hex_words(std::array<std::uint64_t, 2> const& digest) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  for (auto const word : digest) {
+    for (int shift = 60; shift >= 0; shift -= 4) out += digits[(word >> shift) & 15];
+  }
+  return out;
+}
 
 /// XXH128 of a sequence of fields; each field is hashed with its length, so that borders count.
 class hasher {
@@ -34,12 +44,7 @@ class hasher {
   /// 32 hex digits, as `xxhsum -H2` prints them.
   std::string hex() const {
     auto const value = XXH3_128bits_digest(state_.get());
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string out;
-    for (auto const word : {value.high64, value.low64}) {
-      for (int shift = 60; shift >= 0; shift -= 4) out += digits[(word >> shift) & 15];
-    }
-    return out;
+    return hex_words({value.high64, value.low64});
   }
 
  private:

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/json.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
 #include <cull/checkpoint/safetensors_writer.hpp>
@@ -27,15 +28,6 @@ namespace detail {
 
 inline constexpr char observation_format[] = "cull-observation";
 inline constexpr char observation_version[] = "1";
-
-inline std::string hex_words(std::array<std::uint64_t, 2> const& digest) {
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string out;
-  for (auto const word : digest) {
-    for (int shift = 60; shift >= 0; shift -= 4) out += digits[(word >> shift) & 15];
-  }
-  return out;
-}
 
 /// Metadata of an observation file, as JSON texts.
 struct observation_metadata {
