@@ -8,3 +8,4 @@
 #include <cull/numeric/e8m0.hpp>
 #include <cull/numeric/exact_sum.hpp>
 #include <cull/numeric/exp.hpp>
+#include <cull/numeric/f16.hpp>

@@ -6,7 +6,9 @@
 #include <cull/cpu/quantize.hpp>
 #include <cull/tensor/any_matrix.hpp>
 #include <cull/tensor/dequantize.hpp>
+#include <cull/tensor/fp8.hpp>
 #include <cull/tensor/matrix.hpp>
+#include <cull/tensor/mxfp4.hpp>
 #include <cull/tensor/nvfp4.hpp>
 #include <cull/tensor/plain.hpp>
 #include <cull/tensor/quantize.hpp>

@@ -82,7 +82,7 @@ struct impl<matmul_op, on_cpu> {
     return panel;
   }
 
-  static void multiply(double const* panel, std::int64_t tokens, double const* row, std::int64_t size, float outer,
+  static void multiply(double const* panel, std::int64_t tokens, double const* row, std::int64_t size, double outer,
                        matrix_view<float> y, std::int64_t n) {
     std::int64_t t = 0;
     for (; t + 2 <= tokens; t += 2) {

@@ -32,4 +32,12 @@ struct e2m1 {
   friend constexpr bool operator==(e2m1, e2m1) = default;
 };
 
+/// `bytes` bytes of codes, low nibble first, times `factor`, one rounding each: writes 2 * `bytes` values.
+CULL_HD constexpr void decode_e2m1_pairs(std::uint8_t const* codes, std::int64_t bytes, float factor, float* out) noexcept {
+  for (std::int64_t i = 0; i < bytes; ++i) {
+    out[2 * i] = e2m1{static_cast<std::uint8_t>(codes[i] & 15u)}.decode() * factor;
+    out[2 * i + 1] = e2m1{static_cast<std::uint8_t>(codes[i] >> 4)}.decode() * factor;
+  }
+}
+
 CULL_NAMESPACE_END

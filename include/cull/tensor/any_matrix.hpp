@@ -6,7 +6,9 @@
 #include <variant>
 
 #include <cull/config.hpp>
+#include <cull/tensor/fp8.hpp>
 #include <cull/tensor/matrix.hpp>
+#include <cull/tensor/mxfp4.hpp>
 #include <cull/tensor/nvfp4.hpp>
 #include <cull/tensor/plain.hpp>
 
@@ -43,7 +45,8 @@ class any_matrix {
 };
 
 /// What checkpoints of today hold as weights.
-using weight_matrix = any_matrix<nvfp4_modelopt, bf16_format, f32_format>;
+using weight_matrix =
+    any_matrix<nvfp4_modelopt, nvfp4_compressed, mxfp4, fp8_block<>, fp8_tensor, bf16_format, f16_format, f32_format>;
 
 /// `visit_matrix(m, f)`: the same call for a matrix of known format and for any_matrix.
 template <matrix_format F, class Space, class Function>

@@ -16,15 +16,15 @@ CULL_NAMESPACE_BEGIN
 struct dequantize_op;
 
 /// The value a format defines for columns `[g*group, (g+1)*group)` of a row: its own `dequantize_group` where it has one, else
-/// decoded value times outer scale, one rounding.
+/// decoded value times outer scale, rounded to f32 (once where the outer scale is f32).
 template <matrix_format F>
 CULL_HD void dequantize_group(typename F::parts const& parts, std::int64_t row, std::int64_t g, float* out) noexcept {
   if constexpr (requires { F::dequantize_group(parts, row, g, out); }) {
     F::dequantize_group(parts, row, g, out);
   } else {
     F::decode_group(parts, row, g, out);
-    float const scale = F::outer_scale(parts);
-    for (std::int64_t i = 0; i < F::group; ++i) out[i] *= scale;
+    auto const scale = F::outer_scale(parts);
+    for (std::int64_t i = 0; i < F::group; ++i) out[i] = static_cast<float>(out[i] * scale);
   }
 }
 
