@@ -5,6 +5,7 @@
 #include <cull/cpu/route.hpp>
 #include <cull/router/candidates.hpp>
 #include <cull/router/choose.hpp>
+#include <cull/router/logit_bias.hpp>
 #include <cull/router/model_router.hpp>
 #include <cull/router/route.hpp>
 #include <cull/router/routing.hpp>
@@ -12,3 +13,4 @@
 #include <cull/router/settings.hpp>
 #include <cull/router/slice_router.hpp>
 #include <cull/router/stage.hpp>
+#include <cull/router/weigh.hpp>

@@ -18,7 +18,7 @@ struct impl<add_op, on_cpu> {
   template <measure... Measures>
   static void run(on_cpu const& exec, observation_slot<Measures...> to, routing<> const& chosen, routed_tokens<> const& tokens) {
     check(to, chosen, tokens);
-    auto const groups = group_by_expert(chosen, to.experts());
+    auto const groups = group_by_expert(chosen, static_cast<std::int64_t>(to.experts()) + tokens.zero_experts);
     for_each_index(exec, to.experts(), [&](std::int64_t expert) {
       for (auto const [token, slot] : groups.of(expert)) {
         double const share = tokens.weights.empty() ? 1.0 : tokens.weights[token];

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include <cull/cpu/matmul.hpp>
@@ -9,20 +11,58 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// Reference: three products and the activation between them.
+/// Reference: the products, each with its bias, and the activation between them.
 template <>
 struct impl<expert_mlp_op, on_cpu> {
   template <class Precision, class M, class Activation>
   static void run(on_cpu const& exec, gated_expert<M> const& expert, matrix_view<float const> x, matrix_view<float> y,
                   Activation activation) {
-    auto const width = visit_matrix(expert.gate, [](auto const& m) { return m.rows; });
-    std::vector<float> gated(static_cast<std::size_t>(x.rows() * width));
-    std::vector<float> up(gated.size());
-    matrix_view<float> const hidden{gated.data(), x.rows(), width};
-    matmul<Precision>(exec, x, expert.gate, hidden);
-    matmul<Precision>(exec, x, expert.up, matrix_view<float>{up.data(), x.rows(), width});
-    for (std::size_t i = 0; i < gated.size(); ++i) gated[i] = activation(gated[i], up[i]);
-    matmul<Precision>(exec, hidden, expert.down, y);
+    auto const width = rows(expert.up);
+    std::vector<float> inner(static_cast<std::size_t>(x.rows() * width));
+    matrix_view<float> const hidden{inner.data(), x.rows(), width};
+    product<Precision>(exec, x, expert.up, expert.up_bias, hidden);
+    if (rows(expert.gate) > 0) {
+      std::vector<float> gate(inner.size());
+      product<Precision>(exec, x, expert.gate, expert.gate_bias, {gate.data(), x.rows(), width});
+      visit_activation(activation, [&](auto const& act) {
+        for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gate[i], inner[i]);
+      });
+    } else {
+      check_bias(expert.gate_bias, 0);
+      visit_activation(activation, [&](auto const& act) { activate_ungated(act, inner); });
+    }
+    product<Precision>(exec, hidden, expert.down, expert.down_bias, y);
+  }
+
+ private:
+  template <class M>
+  static std::int64_t rows(M const& m) {
+    return visit_matrix(m, [](auto const& known) { return known.rows; });
+  }
+
+  template <class Precision, class M>
+  static void product(on_cpu const& exec, matrix_view<float const> x, M const& w, array_view<float const> bias,
+                      matrix_view<float> y) {
+    if (!bias.empty()) check_bias(bias, y.cols());
+    matmul<Precision>(exec, x, w, y);
+    for (std::int64_t t = 0; t < y.rows() && !bias.empty(); ++t) {
+      for (std::int64_t n = 0; n < y.cols(); ++n) y(t, n) += bias[n];
+    }
+  }
+
+  template <class Activation>
+  static void activate_ungated(Activation const& act, std::vector<float>& inner) {
+    if constexpr (std::is_invocable_v<Activation const&, float>) {
+      for (auto& value : inner) value = act(value);
+    } else {
+      throw error{errc::out_of_range, "expert_mlp: the expert has no gate, and the activation wants one: it takes (gate, up) only"};
+    }
+  }
+
+  static void check_bias(array_view<float const> bias, std::int64_t size) {
+    if (bias.size() == size) return;
+    throw error{errc::shape_mismatch, "expert_mlp: a bias has " + std::to_string(bias.size()) + " values for a product of " +
+                                          std::to_string(size)};
   }
 };
 

@@ -18,27 +18,43 @@ template <>
 struct impl<run_experts_op, on_cpu> {
   template <class Precision, class M, class Activation>
   static void run(on_cpu const& exec, std::span<gated_expert<M> const> experts, matrix_view<float const> x,
-                  routing<> const& chosen, matrix_view<float> outputs, Activation activation) {
-    auto const groups = group_by_expert(chosen, static_cast<std::int64_t>(experts.size()));
+                  routing<> const& chosen, matrix_view<float> outputs, Activation activation, expert_use use) {
+    auto const with_weights = static_cast<std::int64_t>(experts.size());
+    auto const groups = group_by_expert(chosen, with_weights + use.zero_experts);
     for_each_index(exec, groups.experts(), [&](std::int64_t expert) {
       auto const slots = groups.of(expert);
       if (slots.empty()) return;
       auto const tokens = static_cast<std::int64_t>(slots.size());
       std::vector<float> in(slots.size() * static_cast<std::size_t>(x.cols()));
-      std::vector<float> out(in.size());
       matrix_view<float> const gathered{in.data(), tokens, x.cols()};
+      gather(x, chosen, slots, use.gate_on_input, gathered);
+      if (expert >= with_weights) return scatter(gathered, slots, chosen.k(), outputs);
+      std::vector<float> out(in.size());
       matrix_view<float> const result{out.data(), tokens, x.cols()};
-      for (std::int64_t i = 0; i < tokens; ++i) copy_row(x.row(slots[static_cast<std::size_t>(i)].token), gathered.row(i));
       expert_mlp<Precision>(on_cpu{1}, experts[static_cast<std::size_t>(expert)], gathered, result, activation);
-      for (std::int64_t i = 0; i < tokens; ++i) {
-        auto const [token, slot] = slots[static_cast<std::size_t>(i)];
-        copy_row(array_view<float const>{result.row(i)}, outputs.row(token * chosen.k() + slot));
-      }
+      scatter(result, slots, chosen.k(), outputs);
     });
   }
 
  private:
-  static void copy_row(array_view<float const> from, array_view<float> to) { std::copy(from.begin(), from.end(), to.begin()); }
+  static void gather(matrix_view<float const> x, routing<> const& chosen, std::span<token_slot const> slots, bool weighted,
+                     matrix_view<float> to) {
+    std::int64_t row = 0;
+    for (auto const [token, slot] : slots) {
+      auto const from = x.row(token);
+      auto const into = to.row(row++);
+      float const factor = weighted ? chosen.weights(token, slot) : 1.0f;
+      for (std::int64_t h = 0; h < from.size(); ++h) into[h] = weighted ? factor * from[h] : from[h];
+    }
+  }
+
+  static void scatter(matrix_view<float const> from, std::span<token_slot const> slots, std::int64_t k, matrix_view<float> outputs) {
+    std::int64_t row = 0;
+    for (auto const [token, slot] : slots) {
+      auto const values = from.row(row++);
+      std::copy(values.begin(), values.end(), outputs.row(token * k + slot).begin());
+    }
+  }
 };
 
 /// Reference: tokens over threads; every product of two f32 is exact in f64, so contraction changes nothing.

@@ -15,18 +15,24 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// Weights of a gated expert: gate and up [width, hidden], down [hidden, width].
+/// Weights of an expert: gate and up [width, hidden], down [hidden, width]; a gate of 0 rows means that the expert is not gated.
+/// Biases are f32 values in the host's memory, [width], [width] and [hidden], or empty where there is none.
 template <class M = weight_matrix>
 struct gated_expert {
   M gate;
   M up;
   M down;
+  array_view<float const> gate_bias = {};
+  array_view<float const> up_bias = {};
+  array_view<float const> down_bias = {};
 };
 
 struct expert_mlp_op;
 
-/// y = down(act(gate x, up x)) for x [tokens, hidden], y [tokens, hidden], in f32 between the three products.
-/// Batch-invariant as `matmul`: a token's result does not depend on its companions. Throws `errc::shape_mismatch`.
+/// y = down(act(gate x, up x)), or down(act(up x)) where the expert is not gated, for x [tokens, hidden], y [tokens, hidden], in f32
+/// between the products; a bias is added in f32 to its product.
+/// Batch-invariant as `matmul`: a token's result does not depend on its companions. Throws `errc::shape_mismatch`, and
+/// `errc::out_of_range` for an ungated expert whose activation takes only (gate, up).
 template <class Precision = f32_precision, class Activation = silu, class Exec, class M, class X>
   requires std::same_as<std::remove_const_t<X>, float> && implemented_on<expert_mlp_op, Exec>
 void expert_mlp(Exec const& exec, gated_expert<M> const& expert, matrix_view<X, typename Exec::memory_space> x,

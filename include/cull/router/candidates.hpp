@@ -8,12 +8,14 @@
 
 #include <cull/config.hpp>
 #include <cull/error.hpp>
+#include <cull/router/logit_bias.hpp>
 #include <cull/router/stage.hpp>
 
 CULL_NAMESPACE_BEGIN
 
 /// Acts as if the router had only the rows `kept` (ascending ids): the others are absent from score normalisation, group scores and
 /// choice, whatever their bias. First in a chain. The same bits as routing with sliced rows, ids being those of the full router.
+/// Zero-compute experts are rows like others: `with_zero_experts` adds them to a keep-set.
 struct keep_only {
   static constexpr row_part reads = row_part::logits;
   static constexpr row_part writes = row_part::candidates;
@@ -37,11 +39,12 @@ struct keep_only {
   }
 };
 
-/// Correction bias: added to the scores for the choice only, never to the weights. `bias` has one value per expert.
+/// Correction bias: added to the scores for the choice only, never to the weights (`weigh_by_choice` apart). `bias` has one value
+/// per expert. Comes before groups are limited, which goes by choice scores.
 struct prefer {
   static constexpr row_part reads = row_part::scores;
   static constexpr row_part writes = row_part::choice;
-  static constexpr row_part before = row_part::chosen;
+  static constexpr row_part before = row_part::groups | row_part::chosen;
 
   array_view<float const> bias;
 
@@ -50,15 +53,7 @@ struct prefer {
   CULL_HD void operator()(row_ref row) const {
     for (std::int64_t e = 0; e < row.experts(); ++e) row.choice[e] = row.scores[e] + bias[e];
   }
-  void check(std::int64_t experts) const {
-    if (bias.size() != experts) {
-      throw error{errc::shape_mismatch, "prefer: " + std::to_string(bias.size()) + " bias values for " + std::to_string(experts) +
-                                            " experts"};
-    }
-    for (std::int64_t e = 0; e < experts; ++e) {
-      if (!std::isfinite(bias[e])) throw error{errc::not_finite, "prefer: the bias of expert " + std::to_string(e) + " is not finite"};
-    }
-  }
+  void check(std::int64_t experts) const { detail::check_bias("prefer", bias, experts); }
 };
 
 /// A group's score is the sum of its two best choice scores (DeepSeek-V3, GLM).
@@ -77,7 +72,7 @@ struct maximum {
 template <class GroupScore>
 struct group_stage {
   static constexpr row_part reads = row_part::choice;
-  static constexpr row_part writes = row_part::candidates;
+  static constexpr row_part writes = row_part::candidates | row_part::groups;
   static constexpr row_part before = row_part::chosen;
 
   int groups;
@@ -130,7 +125,7 @@ struct group_stage {
 
 /// `within_groups(8, 4, sum_of_two{})`; a no-op for one group.
 template <class GroupScore>
-constexpr group_stage<GroupScore> within_groups(int groups, int top, GroupScore score) {
+CULL_HD constexpr group_stage<GroupScore> within_groups(int groups, int top, GroupScore score) {
   return {groups, top, score};
 }
 

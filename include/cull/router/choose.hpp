@@ -84,19 +84,21 @@ CULL_HD constexpr choose_static<K> choose() {
   return {};
 }
 
-/// Divides the chosen weights by (their f32 sum in ascending id + epsilon).
+/// Divides the chosen weights by (their f32 sum in ascending id + epsilon), or by `minimum` where that is more and not 0.
 struct renormalize {
   static constexpr row_part reads = row_part::chosen;
-  static constexpr row_part writes = row_part::none;
+  static constexpr row_part writes = row_part::weights;
 
   float epsilon;
+  float minimum;
 
-  explicit constexpr renormalize(float e) : epsilon(e) {}
+  explicit constexpr renormalize(float e, float least = 0.0f) : epsilon(e), minimum(least) {}
 
   CULL_HD void operator()(row_ref row) const {
     float sum = 0.0f;
     for (float const w : row.weights) sum += w;
     sum += epsilon;
+    if (minimum > 0.0f && sum < minimum) sum = minimum;
     for (auto& w : row.weights) w = w / sum;
   }
 };
@@ -104,7 +106,7 @@ struct renormalize {
 /// Multiplies the chosen weights: the routed scaling factor.
 struct scale {
   static constexpr row_part reads = row_part::chosen;
-  static constexpr row_part writes = row_part::none;
+  static constexpr row_part writes = row_part::weights;
 
   float factor;
 

@@ -35,11 +35,28 @@ struct softmax {
   }
 };
 
+/// Leaves the logits as they are: the choice goes by logits.
+struct unscored {
+  static constexpr row_part also_writes = row_part::logit_scores;
+
+  CULL_HD void operator()(row_ref) const {}
+};
+
+namespace detail {
+
+template <class Function>
+constexpr row_part also_written_by() {
+  if constexpr (requires { Function::also_writes; }) return Function::also_writes;
+  return row_part::none;
+}
+
+}  // namespace detail
+
 /// Turns logits into scores, which are also the choice scores until `prefer` changes those.
 template <class Function>
 struct score_stage {
   static constexpr row_part reads = row_part::logits;
-  static constexpr row_part writes = row_part::scores | row_part::choice;
+  static constexpr row_part writes = row_part::scores | row_part::choice | detail::also_written_by<Function>();
   static constexpr row_part before = row_part::scores | row_part::chosen;
 
   Function function{};
@@ -50,9 +67,9 @@ struct score_stage {
   }
 };
 
-/// `score<sigmoid>()`, `score<softmax>()`, or any function object over a row that replaces logits by scores.
+/// `score<sigmoid>()`, `score<softmax>()`, `score<unscored>()`, or any function object over a row that replaces logits by scores.
 template <class Function>
-constexpr score_stage<Function> score(Function function = {}) {
+CULL_HD constexpr score_stage<Function> score(Function function = {}) {
   return {function};
 }
 

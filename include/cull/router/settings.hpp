@@ -8,7 +8,13 @@
 
 CULL_NAMESPACE_BEGIN
 
-enum class scoring : std::uint8_t { softmax, sigmoid };
+/// What is chosen by, and what the weights are made of.
+enum class scoring : std::uint8_t {
+  softmax,            ///< softmax over all candidates
+  sigmoid,            ///< each logit's sigmoid
+  softmax_of_chosen,  ///< choice by logits; weights: softmax over the chosen (GPT-OSS)
+  sigmoid_of_chosen,  ///< choice by logits; weights: sigmoid of the chosen, so saturation cannot change the choice (Llama 4)
+};
 enum class group_scoring : std::uint8_t { sum_of_two, maximum };
 enum class renormalization : std::uint8_t { off, on };
 
@@ -22,6 +28,10 @@ struct router_settings {
   renormalization renormalize = renormalization::off;       ///< divide the chosen weights by their sum + epsilon
   float epsilon = 1e-20f;
   float scaling = 1.0f;                                     ///< routed scaling factor
+  float minimum = 0.0f;                                     ///< least denominator of `renormalize` (ERNIE 4.5); 0: none
+  bool bias_in_weight = false;                              ///< weights are the choice scores, correction bias included
+  bool gate_on_input = false;                               ///< experts see weight * x, and their output counts once (Llama 4)
+  int zero_experts = 0;                                     ///< last router rows: experts f(x) = x without weights (LongCat-Flash)
 };
 
 static_assert(std::is_trivially_copyable_v<router_settings>);

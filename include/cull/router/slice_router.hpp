@@ -44,4 +44,18 @@ std::vector<T> slice_router(array_view<T const> source, std::int64_t experts, ar
   return result;
 }
 
+/// `kept` (of `experts` experts with weights) and the ids of the router's `zero_experts` last rows, which pruning leaves: the rows
+/// of the pruned router. Throws `errc::out_of_range` for an id that is not of an expert with weights.
+inline std::vector<int> with_zero_experts(array_view<int const> kept, int experts, int zero_experts) {
+  std::vector<int> rows;
+  for (int const id : kept) {
+    if (id < 0 || id >= experts) {
+      throw error{errc::out_of_range, "with_zero_experts: expert " + std::to_string(id) + " of " + std::to_string(experts)};
+    }
+    rows.push_back(id);
+  }
+  for (int e = 0; e < zero_experts; ++e) rows.push_back(experts + e);
+  return rows;
+}
+
 CULL_NAMESPACE_END

@@ -26,7 +26,17 @@ struct row_ref {
 };
 
 /// Parts of a row, as a set: what a stage needs to have been written before it, and what it writes.
-enum class row_part : unsigned { none = 0, logits = 1, candidates = 2, scores = 4, choice = 8, chosen = 16 };
+enum class row_part : unsigned {
+  none = 0,
+  logits = 1,
+  candidates = 2,
+  scores = 4,
+  choice = 8,
+  chosen = 16,
+  groups = 32,        ///< candidates limited by their groups' choice scores
+  logit_scores = 64,  ///< scores that are the logits themselves
+  weights = 128,      ///< weights that are more than the scores of the chosen
+};
 
 CULL_HD constexpr row_part operator|(row_part a, row_part b) {
   return static_cast<row_part>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

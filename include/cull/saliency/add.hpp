@@ -44,6 +44,7 @@ struct routed_tokens {
   array_view<double const, Space> weights = {};  ///< [tokens], each >= 0; empty: 1 everywhere
   array_view<int const, Space> sequence = {};    ///< [tokens]: number of a token's sequence; empty: each token is its own
   array_view<int const, Space> domain = {};      ///< [tokens]: place in the observation's domains; empty: the first
+  int zero_experts = 0;                          ///< ids after the last expert that may occur and are not observed
 };
 
 struct add_op;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -20,13 +21,17 @@ CULL_NAMESPACE_BEGIN
 /// A batch of a MoE block's inputs in host memory.
 struct block_inputs {
   matrix_view<float const> router_input;       ///< [tokens, hidden]
-  matrix_view<float const> expert_input = {};  ///< [tokens, hidden], where experts see something else than the router
+  matrix_view<float const> expert_input = {};  ///< [tokens, hidden] or [tokens, latent], where experts see something else
   array_view<double const> weights = {};       ///< as in routed_tokens
   array_view<int const> sequence = {};
   array_view<int const> domain = {};
 };
 
 /// Runs one MoE block: routes, runs each chosen expert once (dequantised on the fly), sums the routed output and observes.
+///
+/// Experts with a latent projection see it applied to their input, unless `expert_input` has the latent width already; norms are
+/// those of the experts' own outputs, in latent space. With `gate_on_input` the norm is that of f(weight * x) and the gate observed
+/// is 1, since the output is not weighted again. Zero-compute experts add to the output and are not observed.
 ///
 /// A token's output, routing and norms do not depend on its companions or on threads; together with the exact sums of the
 /// observation, calibration is bit-reproducible. Holds a reference to `layer`, and buffers that the returned views point into: a
@@ -42,26 +47,32 @@ class collector {
   template <measure... Measures>
   matrix_view<float const> operator()(block_inputs const& in, observation_slot<Measures...> to) {
     auto const y = run(in);
-    add(exec_, to, routing_.view(), {.norms = norms(), .weights = in.weights, .sequence = in.sequence, .domain = in.domain});
+    add(exec_, to, output_gates(),
+        {.norms = norms(),
+         .weights = in.weights,
+         .sequence = in.sequence,
+         .domain = in.domain,
+         .zero_experts = layer_->router.zero_experts});
     return y;
   }
 
   /// The routed output only.
   matrix_view<float const> run(block_inputs const& in) {
-    auto const x = in.expert_input.data() != nullptr ? in.expert_input : in.router_input;
-    auto const tokens = in.router_input.rows();
-    tokens_ = tokens;
-    hidden_ = x.cols();
+    tokens_ = in.router_input.rows();
     route_tokens(in.router_input);
-    auto const pairs = tokens * router_.k();
-    outputs_.resize(static_cast<std::size_t>(pairs * hidden_));
+    auto const x = expert_input(in);
+    auto const pairs = tokens_ * router_.k();
+    auto const outputs = resized(outputs_, pairs, x.cols());
+    run_experts<Precision>(exec_, std::span{std::as_const(layer_->experts)}, x, routing_.view(), outputs,
+                           model_activation{layer_->activation},
+                           {.gate_on_input = layer_->router.gate_on_input, .zero_experts = layer_->router.zero_experts});
     norms_.resize(static_cast<std::size_t>(pairs));
-    sum_.resize(static_cast<std::size_t>(tokens * hidden_));
-    matrix_view<float> const outputs{outputs_.data(), pairs, hidden_};
-    run_experts<Precision>(exec_, std::span{std::as_const(layer_->experts)}, x, routing_.view(), outputs);
-    matrix_view<float> const y{sum_.data(), tokens, hidden_};
-    combine(exec_, routing_.view(), matrix_view<float const>{outputs}, y,
-            matrix_view<double>{norms_.data(), tokens, router_.k()});
+    auto const sum = resized(sum_, tokens_, x.cols());
+    combine(exec_, output_gates(), matrix_view<float const>{outputs}, sum,
+            matrix_view<double>{norms_.data(), tokens_, router_.k()});
+    if (!layer_->has_latent()) return sum;
+    auto const y = resized(leaving_, tokens_, layer_->hidden());
+    matmul<Precision>(exec_, sum, layer_->latent_out, y);
     return y;
   }
 
@@ -72,19 +83,38 @@ class collector {
 
  private:
   void route_tokens(matrix_view<float const> x) {
-    auto const experts = static_cast<std::int64_t>(layer_->experts.size());
-    logits_.resize(static_cast<std::size_t>(x.rows() * experts));
-    matrix_view<float> const logits{logits_.data(), x.rows(), experts};
+    auto const logits = resized(logits_, x.rows(), layer_->router_rows());
     router_logits<Precision>(exec_, x, layer_->router_weight, logits);
-    route(exec_, router_, logits, routing_);
+    route(exec_, router_, matrix_view<float const>{logits}, routing_);
+    if (layer_->router.gate_on_input) ones_.assign(static_cast<std::size_t>(x.rows() * router_.k()), 1.0f);
+  }
+
+  matrix_view<float const> expert_input(block_inputs const& in) {
+    auto const x = in.expert_input.data() != nullptr ? in.expert_input : in.router_input;
+    bool const latent_already = in.expert_input.data() != nullptr && x.cols() == layer_->expert_width();
+    if (!layer_->has_latent() || latent_already) return x;
+    auto const latent = resized(entering_, x.rows(), layer_->expert_width());
+    matmul<Precision>(exec_, x, layer_->latent_in, latent);
+    return latent;
+  }
+
+  /// The routing with what multiplies the experts' outputs: its weights, or 1 where those went into the inputs.
+  cull::routing<> output_gates() const {
+    auto const chosen = routing_.view();
+    if (!layer_->router.gate_on_input) return chosen;
+    return {chosen.ids, matrix_view<float const>{ones_.data(), chosen.tokens(), chosen.k()}};
+  }
+
+  static matrix_view<float> resized(std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
+    values.resize(static_cast<std::size_t>(rows * cols));
+    return {values.data(), rows, cols};
   }
 
   Exec exec_;
   Router router_;
   Layer const* layer_;
   std::int64_t tokens_ = 0;
-  std::int64_t hidden_ = 0;
-  std::vector<float> logits_, outputs_, sum_;
+  std::vector<float> logits_, ones_, entering_, outputs_, sum_, leaving_;
   std::vector<double> norms_;
   routing_buffer routing_;
 };
