@@ -49,8 +49,7 @@ struct stored {
   weight_matrix as_f16() const { return matrix<cull::f16_format>{{f16.data(), 32}, 2, 32}; }
   weight_matrix as_f32() const { return matrix<f32_format>{{f32.data(), 32}, 2, 32}; }
   std::vector<weight_matrix> all() const {
-    return {as_nvfp4(),      as_compressed(), as_mxfp4(), as_fp8_block(),
-            as_fp8_tensor(), as_bf16(),       as_f16(),   as_f32()};
+    return {as_nvfp4(), as_compressed(), as_mxfp4(), as_fp8_block(), as_fp8_tensor(), as_bf16(), as_f16(), as_f32()};
   }
 
   std::vector<float> f32;

@@ -10,16 +10,17 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// FP8 with one f32 scale per `BlockRows` x `BlockCols` square, the last ones cut off at the edges: DeepSeek's `weight` (e4m3 [rows,
-/// cols]) and `weight_scale_inv` (f32 [ceil(rows / 128), ceil(cols / 128)]), which despite its name multiplies.
+/// FP8 with one f32 scale per `BlockRows` x `BlockCols` square, the last ones cut off at the edges: DeepSeek's `weight`
+/// (e4m3 [rows, cols]) and `weight_scale_inv` (f32 [ceil(rows / 128), ceil(cols / 128)]), which despite its name multiplies.
 ///
-/// Value = code * scale, one f32 product: the format's own definition (as DeepSeek and transformers dequantise), not exact in general.
-/// It is what `decode_group` gives, and products of matrices are those of these values. Columns must be a multiple of 8.
+/// Value = code * scale, one f32 product: the format's own definition (as DeepSeek and transformers dequantise), not exact in
+/// general. It is what `decode_group` gives, and what products are made of. Columns must be a multiple of 8.
 template <std::int64_t BlockRows = 128, std::int64_t BlockCols = 128>
 struct fp8_block {
-  /// Row r lies in stored row s = first_row + r * row_step; its code of column c at `s * stride + c * column_stride`, its scale at
-  /// `(s / BlockRows) * scale_stride + (c / BlockCols) * scale_column_stride` (elements). Row-major: {codes, scales, cols, ceil(cols
-  /// / 128)}; transposed: {codes, scales, 1, 1, rows, ceil(rows / 128)}; a scale per row: BlockRows 1, both scale strides {1, 0}.
+  /// Row r lies in stored row s = first_row + r * row_step; its code of column c at `s * stride + c * column_stride`, its scale
+  /// at `(s / BlockRows) * scale_stride + (c / BlockCols) * scale_column_stride` (elements). Row-major:
+  /// {codes, scales, cols, ceil(cols / 128)}; transposed: {codes, scales, 1, 1, rows, ceil(rows / 128)}; one scale per row:
+  /// BlockRows 1 with {codes, scales, cols, 1, 1, 0}.
   struct parts {
     std::uint8_t const* codes = nullptr;
     void const* scales = nullptr;  // f32, at any alignment

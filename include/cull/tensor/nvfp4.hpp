@@ -11,7 +11,8 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// modelopt's dialect of NVFP4: the tensor scale `weight_scale_2` = amax / 2688 is a multiplier; value = code * (scale * tensor scale).
+/// modelopt's dialect of NVFP4: the tensor scale `weight_scale_2` = amax / 2688 is a multiplier; value = code * (scale * tensor
+/// scale).
 struct modelopt {
   CULL_HD static constexpr float block_multiplier(float block_scale, float tensor_scale) noexcept {
     return block_scale * tensor_scale;
@@ -29,12 +30,13 @@ struct compressed_tensors {
   CULL_HD static constexpr double outer_scale(float global_scale) noexcept { return 1.0 / static_cast<double>(global_scale); }
 };
 
-/// NVFP4: `[rows, cols]` of e2m1 codes, two to a byte (low nibble first), one e4m3 scale per 16 columns, one f32 scale per tensor.
+/// NVFP4: `[rows, cols]` of e2m1 codes, two to a byte (low nibble first), one e4m3 scale per 16 columns, one f32 scale per
+/// tensor.
 ///
-/// `decode_group` gives code * block scale, which bf16 holds exactly; `dequantize_group` the dialect's own f32 value, bit for bit.
-/// Rows of the matrix may be every `row_step`-th of the stored ones (gate and up interleaved: 2). Stored row f comes first where
-/// `codes` points f * cols / 2 bytes further and `scales` `ScaleLayout::offset(f, 0, cols / 16)` further: with `tiled_128x4` for f a
-/// multiple of 128, or f < row_step where row_step divides 32.
+/// `decode_group` gives code * block scale, which bf16 holds exactly; `dequantize_group` the dialect's own f32 value, bit for
+/// bit. Rows of the matrix may be every `row_step`-th of the stored ones (gate and up interleaved: 2). Stored row f comes first
+/// where `codes` points f * cols / 2 bytes further and `scales` `ScaleLayout::offset(f, 0, cols / 16)` further: with
+/// `tiled_128x4` for f a multiple of 128, or f < row_step where row_step divides 32.
 template <class Dialect, class ScaleLayout = linear>
 struct nvfp4 {
   struct parts {

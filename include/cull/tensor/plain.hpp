@@ -12,7 +12,8 @@
 CULL_NAMESPACE_BEGIN
 
 /// Where an unquantised matrix lies: values of a plain type at any alignment, rows `stride` and columns `column_stride` elements
-/// apart. `[rows, cols]` row-major: {data, cols}; every second row of it: {data, 2 * cols}; stored `[cols, rows]`: {data, 1, rows}.
+/// apart. `[rows, cols]` row-major: {data, cols}; every second row of it: {data, 2 * cols}; stored `[cols, rows]`: {data, 1,
+/// rows}.
 struct plain_parts {
   void const* data = nullptr;
   std::int64_t stride = 0;
