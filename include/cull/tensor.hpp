@@ -9,6 +9,8 @@
 #include <cull/tensor/convert_dialect.hpp>
 #include <cull/tensor/dequantize.hpp>
 #include <cull/tensor/fp8.hpp>
+#include <cull/tensor/gguf.hpp>
+#include <cull/tensor/gguf_convert.hpp>
 #include <cull/tensor/matrix.hpp>
 #include <cull/tensor/mxfp4.hpp>
 #include <cull/tensor/nvfp4.hpp>
