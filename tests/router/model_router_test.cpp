@@ -53,20 +53,18 @@ struct agreement {
   int near_ties = 0;  ///< rows whose choice f32 need not make as f64 does
 };
 
-void compare_with_reference(cull::router_settings const& s, std::vector<float> const& bias, logits_block const& logits,
-                            cull::routing<> const& got, agreement& seen) {
+void compare_with_reference(cull::router_settings const& s, std::vector<float> const& bias,
+                            std::vector<float> const& logit_bias, logits_block const& logits, cull::routing<> const& got,
+                            agreement& seen) {
   for (std::int64_t t = 0; t < logits.tokens; ++t) {
-    auto const expected = router_test::reference_route(logits.row(t), s, bias, router_test::all_of(experts));
+    auto const expected = router_test::reference_route(logits.row(t), s, bias, router_test::all_of(experts), logit_bias);
     ++seen.rows;
     if (expected.gap < 1e-5) {
       ++seen.near_ties;
       continue;
     }
-    for (std::size_t i = 0; i < k; ++i) {
-      REQUIRE(got.ids(t, static_cast<std::int64_t>(i)) == expected.ids[i]);
-      auto const weight = static_cast<double>(got.weights(t, static_cast<std::int64_t>(i)));
-      REQUIRE(std::abs(weight - expected.weights[i]) <= 2e-6 * expected.weights[i]);
-    }
+    for (std::size_t i = 0; i < k; ++i) REQUIRE(got.ids(t, static_cast<std::int64_t>(i)) == expected.ids[i]);
+    REQUIRE(router_test::close_weights(expected, got.weights.row(t)));
   }
 }
 
@@ -86,7 +84,7 @@ TEST_CASE("model_router: every combination of settings against f64, and the same
       CAPTURE(router_test::describe(s));
       CAPTURE(bias.size());
       auto const got = router_test::routed(cull::model_router{s, bias}, logits);
-      compare_with_reference(s, bias, logits, got.view(), seen);
+      compare_with_reference(s, bias, {}, logits, got.view(), seen);
       int used = 0;
       with_composed(s, bias, [&](auto const& router) {
         ++used;
@@ -97,6 +95,24 @@ TEST_CASE("model_router: every combination of settings against f64, and the same
     }
   }
   CHECK(combinations == 96);
+  CHECK(seen.near_ties * 100 < seen.rows);
+  MESSAGE(seen.rows << " rows, near ties left out: " << seen.near_ties);
+}
+
+TEST_CASE("model_router: what other families add, in every combination, against f64") {
+  auto const logits = router_test::random_logits(40, experts, 37);
+  auto const logit_bias = router_test::source{38}.values(experts, -1.0f, 1.0f);
+  agreement seen;
+  for (auto const& s : router_test::every_other_setting(k, 4, 2)) {
+    for (auto const& bias : biases()) {
+      CAPTURE(router_test::describe(s));
+      CAPTURE(bias.size());
+      compare_with_reference(s, bias, {}, logits, router_test::routed(cull::model_router{s, bias}, logits).view(), seen);
+      auto const with_bias = router_test::routed(cull::model_router{s, bias, logit_bias}, logits);
+      compare_with_reference(s, bias, logit_bias, logits, with_bias.view(), seen);
+    }
+  }
+  CHECK(seen.rows > 10000);
   CHECK(seen.near_ties * 100 < seen.rows);
   MESSAGE(seen.rows << " rows, near ties left out: " << seen.near_ties);
 }
@@ -141,6 +157,21 @@ TEST_CASE("model_router: from anything that has settings and a bias") {
   static_assert(!std::is_constructible_v<cull::model_router, int>);
 }
 
+TEST_CASE("model_router: the logit bias of a layer that has one") {
+  struct layer {
+    cull::router_settings router;
+    std::vector<float> correction_bias;
+    std::vector<float> router_bias;
+  };
+  layer const from{{.scoring = cull::scoring::softmax_of_chosen, .top_k = 2}, {}, {0.0f, 3.0f, -1.0f, 0.5f}};
+  auto const logits = router_test::random_logits(20, 4, 31);
+  CHECK(router_test::same_bits(
+      router_test::routed(cull::model_router{from}, logits).view(),
+      router_test::routed(cull::model_router{from.router, {}, from.router_bias}, logits).view()));
+  CHECK_FALSE(router_test::same_bits(router_test::routed(cull::model_router{from}, logits).view(),
+                                     router_test::routed(cull::model_router{from.router, {}}, logits).view()));
+}
+
 TEST_CASE("model_router: refuses what its stages refuse") {
   auto const refused = [](cull::router_settings const& s, std::vector<float> const& bias) {
     return catch_error([&] { router_test::routed(cull::model_router{s, bias}, router_test::random_logits(2, 8, 1)); });
@@ -154,6 +185,15 @@ TEST_CASE("model_router: refuses what its stages refuse") {
   cull::router_settings const alone{
       .top_k = 2, .groups = 8, .top_groups = 2, .group_score = cull::group_scoring::maximum};
   CHECK_FALSE(refused(alone, {}).thrown);
+  CHECK(refused({.top_k = 2, .zero_experts = 8}, {}).text == "model_router: 8 zero-compute experts of 8 router rows");
+  CHECK(refused({.top_k = 2, .zero_experts = -1}, {}).code == cull::errc::out_of_range);
+  CHECK(refused({.scoring = cull::scoring::softmax_of_chosen, .top_k = 2, .bias_in_weight = true}, {}).code ==
+        cull::errc::out_of_range);
+  auto const short_bias = catch_error([] {
+    std::vector<float> const seven(7);
+    router_test::routed(cull::model_router{{.top_k = 2}, {}, seven}, router_test::random_logits(2, 8, 1));
+  });
+  CHECK(short_bias.text == "add_logit_bias: 7 bias values for 8 experts");
   auto const few = refused({.top_k = 3, .groups = 4, .top_groups = 1}, {});
   CHECK(few.code == cull::errc::out_of_range);
   CHECK(few.text == "route: token 0 has 2 eligible experts and needs 3; keep more experts per group");

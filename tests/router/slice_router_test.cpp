@@ -66,26 +66,32 @@ void tempt(temptation with, std::vector<int> const& kept, std::vector<float>& bi
   }
 }
 
-void compare_with_slice(cull::router_settings const& s, std::vector<float> const& bias, logits_block const& logits,
+struct bias_pair {
+  std::vector<float> correction, logit;
+};
+
+void compare_with_slice(cull::router_settings const& s, bias_pair const& bias, logits_block const& logits,
                         std::vector<int> const& kept) {
-  auto const masked = router_test::routed(cull::keep_only{kept} | cull::model_router{s, bias}, logits);
-  auto const sliced_bias = gathered(bias, kept);
-  auto const sliced = router_test::routed(cull::model_router{s, sliced_bias}, router_test::columns(logits, kept));
+  auto const masked =
+      router_test::routed(cull::keep_only{kept} | cull::model_router{s, bias.correction, bias.logit}, logits);
+  bias_pair const rows{gathered(bias.correction, kept), gathered(bias.logit, kept)};
+  auto const sliced =
+      router_test::routed(cull::model_router{s, rows.correction, rows.logit}, router_test::columns(logits, kept));
   REQUIRE(same_after_mapping(masked.view(), sliced.view(), kept));
 }
 
-void compare_with_reference(cull::router_settings const& s, std::vector<float> const& bias, logits_block const& logits,
+void compare_with_reference(cull::router_settings const& s, bias_pair const& bias, logits_block const& logits,
                             std::vector<int> const& kept, int& compared) {
-  auto const got = router_test::routed(cull::keep_only{kept} | cull::model_router{s, bias}, logits);
+  auto const got =
+      router_test::routed(cull::keep_only{kept} | cull::model_router{s, bias.correction, bias.logit}, logits);
   for (std::int64_t t = 0; t < logits.tokens; ++t) {
-    auto const expected = router_test::reference_route(logits.row(t), s, bias, kept);
+    auto const expected = router_test::reference_route(logits.row(t), s, bias.correction, kept, bias.logit);
     if (expected.gap < 1e-5) continue;
     ++compared;
     for (std::size_t i = 0; i < k; ++i) {
       REQUIRE(got.view().ids(t, static_cast<std::int64_t>(i)) == expected.ids[i]);
-      auto const weight = static_cast<double>(got.view().weights(t, static_cast<std::int64_t>(i)));
-      REQUIRE(std::abs(weight - expected.weights[i]) <= 2e-6 * expected.weights[i]);
     }
+    REQUIRE(router_test::close_weights(expected, got.view().weights.row(t)));
   }
 }
 
@@ -93,15 +99,19 @@ template <class Check>
 void for_every_case(std::int64_t tokens, Check const& check) {
   temptation const temptations[] = {{0, 0}, {1e30f, 0}, {-1e30f, 0}, {0, 80}, {1e30f, 1e30f}, {0.5f, -1e30f}};
   unsigned seed = 100;
-  for (auto const& s : router_test::every_setting(k, groups, 2)) {
+  auto settings = router_test::every_setting(k, groups, 2);
+  for (auto const& s : router_test::every_other_setting(k, groups, 2)) settings.push_back(s);
+  for (auto const& s : settings) {
     for (int const each : {2, 5}) {
       for (auto const& with : temptations) {
         for (bool const biased : {false, true}) {
           router_test::source from{++seed};
           auto const kept = equal_keep_set(each, seed);
-          auto bias = biased ? from.values(experts, -0.3f, 0.3f) : std::vector<float>{};
+          bias_pair bias{biased ? from.values(experts, -0.3f, 0.3f) : std::vector<float>{},
+                         seed % 3 == 0 ? from.values(experts, -1.0f, 1.0f) : std::vector<float>{}};
           auto logits = router_test::random_logits(tokens, experts, seed);
-          tempt(with, kept, bias, logits);
+          tempt(with, kept, bias.correction, logits);
+          tempt(with, kept, bias.logit, logits);
           CAPTURE(router_test::describe(s));
           CAPTURE(each);
           check(s, bias, logits, kept);
@@ -123,6 +133,17 @@ TEST_CASE("keep_only then model_router: f64 over the kept experts alone, whateve
     compare_with_reference(s, bias, logits, kept, compared);
   });
   CHECK(compared > 3500);
+}
+
+TEST_CASE("with_zero_experts: pruning leaves the zero-compute rows, and routes as keep_only over the rows that stay") {
+  std::vector<int> const kept{1, 3, 4};
+  CHECK(cull::with_zero_experts(kept, 6, 2) == std::vector<int>{1, 3, 4, 6, 7});
+  CHECK(cull::with_zero_experts(kept, 6, 0) == kept);
+  CHECK(catch_error([&] { cull::with_zero_experts(kept, 4, 2); }).text == "with_zero_experts: expert 4 of 4");
+  cull::router_settings const s{.top_k = 3, .scaling = 6.0f, .zero_experts = 2};
+  auto const rows = cull::with_zero_experts(kept, 6, 2);
+  auto const logits = router_test::random_logits(40, 8, 53);
+  compare_with_slice(s, {router_test::source{54}.values(8, -0.2f, 0.2f), {}}, logits, rows);
 }
 
 TEST_CASE("keep_only: ties and whole keep-sets") {

@@ -44,10 +44,10 @@ static_assert((cull::score<cull::softmax>() | cull::choose<5>() | cull::renormal
 }  // namespace
 
 TEST_CASE("row_part: a set of bits, for every pair of sets") {
-  for (unsigned a = 0; a < 32; ++a) {
-    for (unsigned b = 0; b < 32; ++b) {
+  for (unsigned a = 0; a < 256; ++a) {
+    for (unsigned b = 0; b < 256; ++b) {
       bool subset = true, meet = false;
-      for (unsigned bit = 1; bit < 32; bit *= 2) {
+      for (unsigned bit = 1; bit < 256; bit *= 2) {
         subset = subset && (a / bit % 2 == 1 || b / bit % 2 == 0);
         meet = meet || (a / bit % 2 == 1 && b / bit % 2 == 1);
       }
