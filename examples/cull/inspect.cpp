@@ -16,13 +16,25 @@ std::string range(std::vector<int> const& numbers) {
   return out;
 }
 
-/// Storage of the weights of one role, told from headers.
+/// How a tensor of weights is stored, told from headers; empty for scales and vectors.
+std::string storage(cull::checkpoint const& model, cull::tensor_info const& t) {
+  auto const beside = [&](char const* suffix) { return model.find(t.name + suffix) != nullptr; };
+  auto const is = [&](char const* end) { return t.name.ends_with(end); };
+  if (is("_packed")) return "packed (compressed-tensors)";
+  if (is("_blocks")) return "MXFP4";
+  if (t.shape.size() < 2 || is("_scale") || is("_scales") || is("_scale_inv") || is("bias")) return {};
+  if (beside("_scale_2")) return "NVFP4 (modelopt)";
+  if (beside("_scale_inv")) return "FP8 128x128";
+  if (beside("_scale")) return std::string{cull::name(t.type)} + " with scales";
+  return std::string{cull::name(t.type)};
+}
+
+/// Storage of the weights by role.
 std::map<std::string, std::map<std::string, std::int64_t>> formats(cull::checkpoint const& model) {
   std::map<std::string, std::map<std::string, std::int64_t>> out;
   for (auto const& t : model.tensors()) {
-    if (!t.name.ends_with(".weight") || t.shape.size() != 2) continue;
-    bool const nvfp4 = model.find(t.name + "_scale_2") != nullptr;
-    ++out[std::string{cull::role_of(model.family(), t.name)}][nvfp4 ? "NVFP4 (modelopt)" : std::string{cull::name(t.type)}];
+    auto const how = storage(model, t);
+    if (!how.empty()) ++out[std::string{cull::role_of(model.family(), model.place_of(t.name), t.name)}][how];
   }
   return out;
 }
@@ -46,7 +58,7 @@ void print(cull::checkpoint const& model, std::vector<std::string> const& warnin
   auto const& r = model.router();
   auto const ledger = model.ledger();
   auto const kinds = formats(model);
-  out.say("family         " + std::string{model.family().model_type});
+  out.say("family         " + std::string{model.family().name});
   out.say("MoE layers     " + range(model.moe_layers()) + " (MTP: " + range(model.mtp_layers()) + ")");
   out.say("experts        " + std::to_string(model.experts()) + " a layer, " + std::to_string(r.top_k) + " chosen per token");
   out.say("router         " + std::string{r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", " +
@@ -72,7 +84,7 @@ void inspect(std::string const& dir, console const& out) {
   print(model, warnings, out);
   json stored;
   for (auto const& [role, kinds] : formats(model)) stored[role] = kinds;
-  out.result({{"family", model.family().model_type},
+  out.result({{"family", model.family().name},
               {"moe_layers", model.moe_layers()},
               {"mtp_layers", model.mtp_layers()},
               {"experts", model.experts()},

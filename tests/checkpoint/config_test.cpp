@@ -2,6 +2,7 @@
 // config.json: reading by key, and edits that leave every other byte alone.
 #include <doctest/doctest.h>
 
+#include <cull/checkpoint/find_family.hpp>
 #include <cull/checkpoint/rewrite_config.hpp>
 
 #include "scratch.hpp"
@@ -13,7 +14,8 @@ using namespace checkpoint_test;
 /// Two layers that keep {1, 3}, and layer 9 that is dropped.
 struct small_pruning {
   std::map<int, std::vector<int>> kept{{2, {1, 3}}, {4, {0, 3}}};
-  cull::detail::renaming names{&cull::families::glm_moe_dsa, &kept, 2, false};
+  cull::family glm = cull::known_family("glm_moe_dsa");
+  cull::detail::renaming names{&glm, &kept, 64, 2, 9, false};
 };
 
 std::string config_after(std::string const& text, bool drop_mtp = false) {
@@ -102,17 +104,17 @@ TEST_CASE("rewrite_config: the shipped config changes in two numbers") {
 }
 
 TEST_CASE("locate: names are taken apart by the family's patterns only") {
-  auto const& glm = cull::families::glm_moe_dsa;
-  auto const expert = cull::locate(glm, "model.layers.12.mlp.experts.7.up_proj.weight_scale_2");
+  auto const glm = cull::known_family("glm_moe_dsa");
+  auto const expert = cull::locate(glm, 78, "model.layers.12.mlp.experts.7.up_proj.weight_scale_2");
   CHECK(expert.layer == 12);
   CHECK(expert.expert == 7);
   CHECK(expert.rest == "up_proj.weight_scale_2");
-  CHECK(cull::locate(glm, "model.layers.12.mlp.shared_experts.up_proj.weight").expert == -1);
-  CHECK(cull::locate(glm, "model.layers.12.mlp.gate.weight").rest == "mlp.gate.weight");
-  CHECK(cull::locate(glm, "lm_head.weight").layer == -1);
+  CHECK(cull::locate(glm, 78, "model.layers.12.mlp.shared_experts.up_proj.weight").expert == -1);
+  CHECK(cull::locate(glm, 78, "model.layers.12.mlp.gate.weight").rest == "mlp.gate.weight");
+  CHECK(cull::locate(glm, 78, "lm_head.weight").layer == -1);
   for (auto const odd :
        {"model.layers.012.mlp.gate.weight", "model.layers.-1.x", "model.layers.99999999999.x", "model.layers.1"}) {
-    CHECK(cull::locate(glm, odd).layer == -1);
+    CHECK(cull::locate(glm, 78, odd).layer == -1);
   }
-  CHECK(cull::locate(glm, "model.layers.3.mlp.experts.07.up_proj.weight").expert == -1);
+  CHECK(cull::locate(glm, 78, "model.layers.3.mlp.experts.07.up_proj.weight").expert == -1);
 }

@@ -167,5 +167,5 @@ TEST_CASE("audit and moe_layer: a missing scale, a number beyond the count, uneq
   CHECK(mentions(found[0], "layer 2 has tensors of expert 64"));
   CHECK(found[1] == "model.layers.4.mlp.experts.7.up_proj.weight_scale_2 is missing");
   CHECK(mentions(found[2], "layer 3: 1 experts have different tensor scales"));
-  CHECK(code_of([&] { model.moe_layer(4); }) == cull::errc::not_found);
+  CHECK(code_of([&] { model.moe_layer(4); }) == cull::errc::incomplete_expert);
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 #include <span>
 #include <string>
@@ -85,12 +86,31 @@ class pruned_writer {
   void write_shard(pruned_shard const& shard, Sink& sink) const {
     sink(std::as_bytes(std::span{shard.layout.header}));
     for (auto const& origin : shard.origins) {
-      auto const bytes = model_.bytes(*origin.source);
-      if (origin.rows == nullptr) {
-        sink(bytes);
+      if (origin.places == nullptr) {
+        sink(model_.bytes(*origin.source));
       } else {
-        auto const gathered = slice_router(bytes, model_.experts(), *origin.rows);
+        write_places(origin, sink);
+      }
+    }
+  }
+
+  /// The kept places of an axis: large pieces straight from the mapped file, small ones gathered first.
+  template <class Sink>
+  void write_places(tensor_origin const& origin, Sink& sink) const {
+    constexpr std::size_t large = std::size_t{1} << 16;
+    auto const bytes = model_.bytes(*origin.source);
+    auto const& shape = origin.source->shape;
+    auto const outer = std::accumulate(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(origin.axis), std::uint64_t{1},
+                                       std::multiplies<>{});
+    auto const size = bytes.size() / static_cast<std::size_t>(outer);
+    for (std::size_t o = 0; o < outer; ++o) {
+      auto const block = bytes.subspan(o * size, size);
+      auto const piece = size / static_cast<std::size_t>(shape[origin.axis]);
+      if (piece < large) {
+        auto const gathered = slice_router(block, static_cast<std::int64_t>(shape[origin.axis]), *origin.places);
         sink(std::span{gathered});
+      } else {
+        for (int const place : *origin.places) sink(block.subspan(piece * static_cast<std::size_t>(place), piece));
       }
     }
   }

@@ -24,10 +24,19 @@ using expert_parts = std::map<int, std::set<std::string>>;
 inline std::map<int, expert_parts> parts_by_layer(checkpoint const& model) {
   std::map<int, expert_parts> out;
   for (auto const& t : model.tensors()) {
-    auto const place = locate(model.family(), t.name);
+    auto const place = model.place_of(t.name);
     if (place.expert >= 0) out[place.layer][place.expert].insert(place.rest);
   }
   return out;
+}
+
+inline bool is_fused_layer(checkpoint const& model, int layer) {
+  auto const prefix = model.name_in(layer, "");
+  auto const first = std::lower_bound(model.tensors().begin(), model.tensors().end(), prefix,
+                                      [](auto const& t, auto const& n) { return t.name < n; });
+  return std::any_of(first, model.tensors().end(), [&](auto const& t) {
+    return t.name.starts_with(prefix) && relation_of(model.family(), model.place_of(t.name)) == expert_relation::all_experts;
+  });
 }
 
 inline void audit_completeness(checkpoint const& model, std::map<int, expert_parts> const& layers,
@@ -38,7 +47,12 @@ inline void audit_completeness(checkpoint const& model, std::map<int, expert_par
     auto const& experts = found == layers.end() ? none : found->second;
     std::set<std::string> all;
     for (auto const& [expert, parts] : experts) all.insert(parts.begin(), parts.end());
-    for (auto const needed : {model.family().gate, model.family().up, model.family().down}) all.insert(std::string{needed});
+    if (experts.empty() && is_fused_layer(model, layer)) continue;
+    auto const& of = model.family();
+    for (auto const* const stem : {&of.gate, &of.up, &of.down}) {
+      auto const there = [&](std::string const& part) { return has_stem(part, *stem); };
+      if (!stem->empty() && std::none_of(all.begin(), all.end(), there)) all.insert(*stem + ".weight");
+    }
     for (int e = 0; e < model.experts(); ++e) {
       auto const has = experts.find(e);
       for (auto const& part : all) {
@@ -61,13 +75,13 @@ inline void audit_scales(checkpoint const& model, std::map<int, expert_parts> co
     for (auto const& [expert, parts] : experts) {
       std::vector<float> shared;
       for (auto const& part : parts) {
-        if (!part.ends_with("_scale_2") && !part.ends_with("input_scale")) continue;
+        if (!part.ends_with("_scale_2") && !part.ends_with("input_scale") && !part.ends_with("global_scale")) continue;
         auto const name = model.name_in(layer, expert, part);
         auto const values = model.values(name);
         if (values.size() != 1 || !std::isfinite(values[0]) || values[0] < 0)
           out.push_back(name + " is not a finite number of at least 0");
-        if (part == std::string{model.family().gate} + "_scale_2" || part == std::string{model.family().up} + "_scale_2")
-          shared.push_back(values.at(0));
+        bool const is_weights = part.ends_with("weight_scale_2") || part.ends_with("weight_global_scale");
+        if (is_weights && (has_stem(part, model.family().gate) || has_stem(part, model.family().up))) shared.push_back(values.at(0));
       }
       unequal += shared.size() == 2 && shared[0] != shared[1] ? 1 : 0;
     }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,13 +19,20 @@
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/ledger.hpp>
+#include <cull/checkpoint/model_settings.hpp>
+#include <cull/checkpoint/names.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
-#include <cull/checkpoint/stored_matrix.hpp>
+#include <cull/checkpoint/stored_formats.hpp>
+#include <cull/checkpoint/stored_values.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 #include <cull/expert/moe_layer.hpp>
 
 CULL_NAMESPACE_BEGIN
+
+struct open_options {
+  std::optional<cull::family> family = {};  ///< instead of the known family that config.json names; see `load_family`
+};
 
 /// A model directory: config.json and safetensors shards, with or without an index. Opening reads config and headers only;
 /// weights are mapped and used where they lie, so views taken from a checkpoint are valid as long as it. Cheap to copy.
@@ -32,11 +40,11 @@ class checkpoint {
  public:
   /// Throws `errc::not_found`, `errc::bad_index` (index and shards disagree), `errc::bad_config` (so do config and tensors),
   /// `errc::unsupported_model`, and what `safetensors_file` throws.
-  static checkpoint open(std::filesystem::path dir);
+  static checkpoint open(std::filesystem::path dir, open_options options = {});
 
   std::filesystem::path const& dir() const { return state_->dir; }
   config_view const& config() const { return state_->config; }
-  cull::family const& family() const { return *state_->family; }
+  cull::family const& family() const { return state_->family; }
   /// The model's files, ascending by name; `tensor_info::shard` is a place in it.
   std::vector<safetensors_file> const& shards() const { return state_->shards; }
   /// Things that are unusual but not wrong, for people.
@@ -53,14 +61,25 @@ class checkpoint {
   std::span<std::byte const> bytes(tensor_info const& tensor) const {
     return state_->shards[static_cast<std::size_t>(tensor.shard)].bytes(tensor);
   }
-  /// All elements of an F32 or BF16 tensor.
-  std::vector<float> values(std::string_view name) const { return detail::plain_values(data(name)); }
-  /// The matrix whose weight has that name ("....weight"), in the format its tensors show: plain, or modelopt NVFP4 with the
-  /// companions `_scale` and `_scale_2`. Throws `errc::not_found`, `errc::unsupported_format`.
-  weight_matrix matrix(std::string_view name) const {
-    auto const scales = std::string{name} + "_scale";
-    if (find(scales) == nullptr) return detail::plain_matrix(data(name));
-    return detail::nvfp4_matrix(data(name), data(scales), data(std::string{name} + "_scale_2"));
+  /// All elements of an F32, BF16 or F16 tensor.
+  std::vector<float> values(std::string_view name) const {
+    auto const& info = require(name);
+    return detail::plain_values({&info, bytes(info)});
+  }
+  /// The matrix whose weight has that name ("....weight"), in the format its tensors show; `M` lists the formats that count.
+  /// Throws `errc::incomplete_expert` where there is none, `errc::unsupported_format`.
+  template <class M = weight_matrix>
+  M matrix(std::string_view name) const {
+    constexpr std::string_view suffix = ".weight";
+    return detail::matrix_reader<M>::read(site(std::string{name.substr(0, name.size() - (name.ends_with(suffix) ? suffix.size() : 0))}));
+  }
+  /// Where a matrix is stored, by the stem of its tensors' names.
+  matrix_site site(std::string stem, int expert = -1, row_share share = {}, bool transposed = false) const {
+    auto const find_data = [this](std::string const& name) -> std::optional<tensor_data> {
+      auto const* const info = find(name);
+      return info == nullptr ? std::nullopt : std::optional{tensor_data{info, bytes(*info)}};
+    };
+    return {find_data, dir().string(), std::move(stem), expert, share, transposed};
   }
 
   /// Numbers of the layers with routed experts, ascending; MTP layers are the last.
@@ -68,37 +87,54 @@ class checkpoint {
   std::vector<int> mtp_layers() const {
     std::vector<int> out;
     for (int const layer : moe_layers()) {
-      if (layer >= state_->hidden_layers) out.push_back(layer);
+      if (layer >= hidden_layers()) out.push_back(layer);
     }
     return out;
   }
-  /// Experts of every MoE layer.
+  /// Layers before the MTP layers.
+  int hidden_layers() const { return state_->hidden_layers; }
+  /// Experts of every MoE layer, without zero-compute ones.
   int experts() const { return state_->experts; }
   router_settings const& router() const { return state_->router; }
-  /// The routed part of one layer, as views. Throws `errc::out_of_range`, `errc::incomplete_expert`, `errc::unsupported_format`.
-  cull::moe_layer<> moe_layer(int number) const;
-  /// Name of a tensor of a layer, or of one of its experts.
+  /// The routed part of one layer, as views; `M` lists the formats that count, the user's own among them.
+  /// Throws `errc::out_of_range`, `errc::incomplete_expert`, `errc::unsupported_format`.
+  template <class M = weight_matrix>
+  cull::moe_layer<M> moe_layer(int number) const;
+
+  tensor_place place_of(std::string_view name) const { return locate(family(), hidden_layers(), name); }
+  /// Name of a tensor of a MoE layer, or of one of its experts.
   std::string name_in(int layer, std::string_view rest) const {
-    return numbered(family().layer_prefix, layer) + std::string{rest};
+    auto const found = state_->prefixes.find(layer);
+    return (found != state_->prefixes.end() ? found->second : numbered(family().layers[0], layer)) + std::string{rest};
   }
   std::string name_in(int layer, int expert, std::string_view rest) const {
-    return name_in(layer, numbered(family().expert_prefix, expert)) + std::string{rest};
+    return name_in(layer, numbered(family().experts, expert)) + std::string{rest};
+  }
+  /// Router tensors of a layer that the model has: weight, logit bias, correction bias.
+  std::vector<tensor_info const*> router_tensors(int layer) const {
+    std::vector<tensor_info const*> out;
+    for (auto const& rest : {family().router, family().router_bias, family().correction_bias}) {
+      auto const* const found = rest.empty() ? nullptr : find(name_in(layer, rest));
+      if (found != nullptr) out.push_back(found);
+    }
+    return out;
   }
 
   /// 32 hex digits that stand for the model's architecture and routers: XXH128 of every tensor's name, type and shape, of the
   /// router settings, and of the bytes of all routers. Reads the routers.
   std::string digest() const;
-  cull::ledger ledger() const { return make_ledger(family(), tensors()); }
+  cull::ledger ledger() const { return make_ledger(family(), hidden_layers(), tensors()); }
 
  private:
   struct state {
     std::filesystem::path dir;
     config_view config;
-    cull::family const* family = nullptr;
+    cull::family family;
     std::vector<safetensors_file> shards;
     std::vector<tensor_info> tensors;
     std::vector<std::string> warnings;
     std::vector<int> moe_layers;
+    std::map<int, std::string> prefixes;  ///< of the MoE layers
     int hidden_layers = 0;
     int experts = 0;
     router_settings router;
@@ -106,33 +142,9 @@ class checkpoint {
   friend class checkpoint_opener;
 
   explicit checkpoint(std::shared_ptr<state const> s) : state_(std::move(s)) {}
-  detail::tensor_data data(std::string_view name) const {
-    auto const& info = require(name);
-    return {&info, bytes(info)};
-  }
 
   std::shared_ptr<state const> state_;
 };
-
-inline cull::moe_layer<> checkpoint::moe_layer(int number) const {
-  if (!std::binary_search(moe_layers().begin(), moe_layers().end(), number)) {
-    throw error{errc::out_of_range, "layer " + std::to_string(number) + " has no routed experts", {.file = dir().string()}};
-  }
-  cull::moe_layer<> out;
-  out.number = number;
-  out.router = router();
-  out.router_weight = matrix(name_in(number, family().router_weight));
-  if (auto const bias = name_in(number, family().correction_bias); find(bias) != nullptr) out.correction_bias = values(bias);
-  for (int e = 0; e < experts(); ++e) {
-    auto const part = [&](std::string_view rest) {
-      auto const full = name_in(number, e, rest);
-      if (find(full) == nullptr) throw error{errc::incomplete_expert, "is missing", {.file = dir().string(), .tensor = full}};
-      return matrix(full);
-    };
-    out.experts.push_back({part(family().gate), part(family().up), part(family().down)});
-  }
-  return out;
-}
 
 inline std::string checkpoint::digest() const {
   detail::hasher hash;
@@ -142,15 +154,14 @@ inline std::string checkpoint::digest() const {
     for (auto const n : t.shape) hash.add(n);
   }
   auto const& r = router();
-  hash.add(std::string{family().model_type});
+  hash.add(family().name);
   for (auto const n : {static_cast<int>(r.scoring), r.top_k, r.groups, r.top_groups, static_cast<int>(r.group_score),
-                       static_cast<int>(r.renormalize)}) {
+                       static_cast<int>(r.renormalize), r.bias_in_weight ? 1 : 0, r.gate_on_input ? 1 : 0, r.zero_experts}) {
     hash.add(static_cast<std::uint64_t>(n));
   }
-  hash.add(std::as_bytes(std::span{&r.scaling, 1}));
+  for (auto const value : {r.scaling, r.epsilon, r.minimum}) hash.add(std::as_bytes(std::span{&value, 1}));
   for (int const layer : moe_layers()) {
-    hash.add(bytes(require(name_in(layer, family().router_weight))));
-    if (auto const* bias = find(name_in(layer, family().correction_bias))) hash.add(bytes(*bias));
+    for (auto const* const t : router_tensors(layer)) hash.add(bytes(*t));
   }
   return hash.hex();
 }

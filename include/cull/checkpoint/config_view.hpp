@@ -64,6 +64,20 @@ class config_view {
     for (auto const& each : value) out.push_back(as_integer(key, each));
     return out;
   }
+  /// A number of things, or a list of them.
+  std::int64_t integer_or_length(std::string_view key) const {
+    auto const& value = require(key);
+    return value.is_array() ? static_cast<std::int64_t>(value.size()) : as_integer(key, value);
+  }
+  /// One number, or that of place `at` in a list; null or a list too short: `otherwise`.
+  double number_of(std::string_view key, int at, double otherwise) const {
+    auto const& value = require(key);
+    auto const* one = &value;
+    if (value.is_array()) one = at >= 0 && static_cast<std::size_t>(at) < value.size() ? &value.at(static_cast<std::size_t>(at)) : nullptr;
+    if (one == nullptr || one->is_null()) return otherwise;
+    if (!one->is_number()) refuse(key, "a number or a list of numbers");
+    return one->get<double>();
+  }
   std::vector<std::string> texts(std::string_view key) const {
     auto const& value = require(key);
     std::vector<std::string> out;

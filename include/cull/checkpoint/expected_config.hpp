@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,14 +45,33 @@ inline json renamed_json(expectation const& by, json const& value) {
   return out;
 }
 
+/// Sets the counts in one object of the config: numbers, and members of lists, that are the source's count.
+inline void set_counts(checkpoint const& model, std::size_t experts, json& section) {
+  for (auto const& key : model.family().count_keys) {
+    if (!section.contains(key)) continue;
+    auto& value = section[key];
+    if (value.is_number()) value = experts;
+    if (!value.is_array()) continue;
+    for (auto& member : value) {
+      if (member == model.experts()) member = experts;
+    }
+  }
+}
+
 /// What a config must say after pruning, as a document: another way than `rewrite_config`'s edits of the text.
 inline json expected_json(checkpoint const& model, expectation const& by, std::map<int, std::vector<int>> const& kept,
                           mtp_policy const& mtp, json const& source) {
   auto out = renamed_json(by, source);
-  for (auto const key : model.family().count_keys) {
-    if (out.contains(key) && !out.at(key).is_null()) out[std::string{key}] = kept.begin()->second.size();
+  for (auto const& name : model.family().config_sections) {
+    json* section = &out;
+    std::istringstream steps{name};
+    for (std::string step; section != nullptr && std::getline(steps, step, '.');)
+      section = section->is_object() && section->contains(step) ? &(*section)[step] : nullptr;
+    if (section == nullptr || !section->is_object()) continue;
+    set_counts(model, kept.begin()->second.size(), *section);
+    auto const& key = model.family().mtp_key;
+    if (mtp.what == mtp_policy::kind::drop && section->contains(key)) (*section)[key] = 0;
   }
-  if (mtp.what == mtp_policy::kind::drop && out.contains(model.family().mtp_key)) out[std::string{model.family().mtp_key}] = 0;
   return out;
 }
 

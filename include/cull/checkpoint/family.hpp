@@ -1,176 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cctype>
-#include <charconv>
-#include <cstddef>
+#include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <cull/checkpoint/config_view.hpp>
 #include <cull/config.hpp>
-#include <cull/error.hpp>
-#include <cull/router/settings.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// What a tensor is for, told by a part of its name; the first row that fits counts.
-struct role_pattern {
-  std::string_view part;
-  std::string_view role;
+/// A property of a model that its family states outright (`value`), or that config.json has under `key` (`value` then being what
+/// a missing key means; without it the key must be there). `when`: keys and the texts they must have for the config's value to
+/// count.
+template <class T>
+struct setting {
+  std::string key;
+  std::optional<T> value;
+  std::map<std::string, std::string> when;
 };
 
-/// A model family as data: how its tensors and config keys are called. Tensor names are relative to a layer's prefix.
+/// Experts that are stored as slices of a few tensors [experts, ...]. Stems of names after the layer's prefix: a tensor is called
+/// like its stem, or goes on with "." or "_" ("gate_up_proj_blocks", "gate_proj.weight_scale_inv").
+struct fused_experts {
+  enum class arrangement { halves, interleaved };
+  std::string gate_up;                          ///< gate and up in one tensor
+  std::string gate, up;                         ///< or in two
+  std::string down;
+  arrangement rows = arrangement::halves;       ///< of gate and up in `gate_up`: gate first, or gate even and up odd
+  bool transposed = false;                      ///< 16- and 32-bit weights are [experts, in, out]
+};
+
+/// Where the router's settings come from; see `router_settings`.
+struct router_family {
+  setting<std::string> scoring;      ///< softmax, sigmoid, softmax_of_chosen, sigmoid_of_chosen
+  setting<std::string> group_score;  ///< sum_of_two, maximum
+  setting<int> top_k, groups, top_groups, zero_experts;
+  setting<bool> renormalize, bias_in_weight, gate_on_input;
+  setting<double> epsilon, minimum, scaling;
+};
+
+/// A model family as data: how its tensors and config keys are called. Names are relative to a layer's prefix; "{}" stands for a
+/// number. Read from the descriptors in families.hpp, or from a file of the user's.
 struct family {
-  std::string_view model_type;                   ///< in config.json
-  std::string_view layer_prefix;                 ///< "{}" stands for the layer's number
-  std::string_view expert_prefix;                ///< after the layer's prefix; "{}" stands for the expert's number
-  std::string_view gate, up, down;               ///< weights of an expert, after its prefix
-  std::string_view router_weight;                ///< [experts, hidden]
-  std::string_view correction_bias;              ///< [experts], for the choice only; may be absent
-  std::string_view layers_key;                   ///< number of layers without the MTP layers, which follow them
-  std::string_view mtp_key;                      ///< number of MTP layers
-  std::span<std::string_view const> count_keys;  ///< every key that may hold the number of experts
-  std::string_view top_k_key, groups_key, top_groups_key, renormalize_key, scaling_key, scoring_key;
-  std::string_view topk_method_key, topk_method;  ///< the only method this descriptor describes
-  group_scoring group_score;
-  float epsilon;  ///< added to the sum of the chosen weights
-  std::span<role_pattern const> roles;
+  std::string name;                          ///< its first model_type
+  std::vector<std::string> model_types;      ///< in config.json
+  std::vector<std::string> config_sections;  ///< objects of config.json that may hold its keys; "": the root
+  std::vector<std::string> layers;           ///< prefixes of a layer's tensors
+  std::vector<std::string> mtp_layers;       ///< prefixes of MTP layers that are numbered on their own
+  std::vector<std::string> extra_files;      ///< weights outside the index that belong to the model
+
+  std::string router;           ///< weight [experts, hidden]
+  std::string router_bias;      ///< added to the logits
+  std::string correction_bias;  ///< added for the choice only
+  int correction_axis = 0;      ///< of the experts in the correction bias
+  std::string experts;          ///< prefix of an expert's own tensors
+  std::string gate, up, down;   ///< stems after it; no gate: ungated experts
+  fused_experts fused;
+  std::string latent_in, latent_out;  ///< stems of projections that all experts share
+
+  std::vector<std::string> layers_keys;  ///< the first there is: number of layers without the MTP layers, which follow them, or a
+                                         ///< list with one entry a layer
+  std::string mtp_key;                  ///< number of MTP layers
+  std::vector<std::string> count_keys;  ///< every key that may hold the number of experts, or a list of such
+  std::map<std::string, std::vector<std::string>> allowed;  ///< keys, and the only texts this descriptor describes
+  std::vector<std::string> expected;    ///< keys without which serving engines assume another router
+  router_family routing;
+  setting<std::string> activation;      ///< silu, gelu, gelu_tanh, relu2, clamped_swiglu, limited_silu; or transformers' names
+  setting<double> activation_alpha, activation_limit;
 };
-
-namespace families {
-
-inline constexpr std::string_view glm_moe_dsa_counts[] = {"n_routed_experts", "num_experts", "num_local_experts"};
-inline constexpr role_pattern glm_moe_dsa_roles[] = {
-    {".mlp.experts.", "routed experts"},
-    {".mlp.shared_experts.", "shared experts"},
-    {".mlp.gate.", "router"},
-    {".indexer.", "indexer"},
-    {".self_attn.", "attention"},
-    {".mlp.", "dense layers"},
-    {"embed_tokens", "embedding"},
-    {"lm_head", "output head"},
-    {"eh_proj", "MTP"},
-    {"enorm", "MTP"},
-    {"hnorm", "MTP"},
-    {"shared_head", "MTP"},
-    {"norm", "norms"},
-};
-
-/// GLM-5, 5.1, 5.2 (GlmMoeDsaForCausalLM), as transformers and vLLM name it.
-inline constexpr family glm_moe_dsa{
-    .model_type = "glm_moe_dsa",
-    .layer_prefix = "model.layers.{}.",
-    .expert_prefix = "mlp.experts.{}.",
-    .gate = "gate_proj.weight",
-    .up = "up_proj.weight",
-    .down = "down_proj.weight",
-    .router_weight = "mlp.gate.weight",
-    .correction_bias = "mlp.gate.e_score_correction_bias",
-    .layers_key = "num_hidden_layers",
-    .mtp_key = "num_nextn_predict_layers",
-    .count_keys = glm_moe_dsa_counts,
-    .top_k_key = "num_experts_per_tok",
-    .groups_key = "n_group",
-    .top_groups_key = "topk_group",
-    .renormalize_key = "norm_topk_prob",
-    .scaling_key = "routed_scaling_factor",
-    .scoring_key = "scoring_func",
-    .topk_method_key = "topk_method",
-    .topk_method = "noaux_tc",
-    .group_score = group_scoring::sum_of_two,
-    .epsilon = 1e-20f,
-    .roles = glm_moe_dsa_roles,
-};
-
-inline constexpr family all[] = {glm_moe_dsa};
-
-}  // namespace families
-
-/// The family of that config, or throws `errc::unsupported_model` with the names of those there are.
-inline family const& find_family(config_view const& config) {
-  auto const type = config.text("model_type", "");
-  std::string known;
-  for (auto const& each : families::all) {
-    if (each.model_type == type) return each;
-    known += (known.empty() ? "" : ", ") + std::string{each.model_type};
-  }
-  throw error{errc::unsupported_model, "model_type '" + type + "' is not known; known are: " + known, {.file = config.file()}};
-}
-
-/// The router of a model as its config states it. Throws `errc::bad_config`, `errc::unsupported_model`.
-inline router_settings read_router(family const& of, config_view const& config) {
-  auto const method = config.text(of.topk_method_key, std::string{of.topk_method});
-  auto const scores = config.text(of.scoring_key, "softmax");
-  if (method != of.topk_method || (scores != "sigmoid" && scores != "softmax")) {
-    throw error{errc::unsupported_model,
-                std::string{of.topk_method_key} + " '" + method + "' with " + std::string{of.scoring_key} + " '" + scores +
-                    "' is not a router this family is known to have",
-                {.file = config.file()}};
-  }
-  return {.scoring = scores == "sigmoid" ? scoring::sigmoid : scoring::softmax,
-          .top_k = static_cast<int>(config.integer(of.top_k_key)),
-          .groups = static_cast<int>(config.integer(of.groups_key, 1)),
-          .top_groups = static_cast<int>(config.integer(of.top_groups_key, 1)),
-          .group_score = of.group_score,
-          .renormalize = config.boolean(of.renormalize_key, true) ? renormalization::on : renormalization::off,
-          .epsilon = of.epsilon,
-          .scaling = static_cast<float>(config.number(of.scaling_key, 1.0))};
-}
-
-/// `pattern` with its "{}" replaced.
-inline std::string numbered(std::string_view pattern, int number) {
-  auto const at = pattern.find("{}");
-  return std::string{pattern.substr(0, at)} + std::to_string(number) + std::string{pattern.substr(at + 2)};
-}
-
-/// Where a name stands in a model.
-struct tensor_place {
-  int layer = -1;    ///< -1: outside of the layers
-  int expert = -1;   ///< -1: not of a routed expert
-  std::string rest;  ///< what follows the prefixes
-};
-
-namespace detail {
-
-/// Matches `pattern` at the start of `text`, which loses it; gives the number at "{}". Numbers have one spelling (no leading
-/// zero).
-inline std::optional<int> take_numbered(std::string_view& text, std::string_view pattern) {
-  auto const at = pattern.find("{}");
-  if (!text.starts_with(pattern.substr(0, at))) return std::nullopt;
-  auto rest = text.substr(at);
-  int number = 0;
-  auto const [end, code] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  auto const digits = static_cast<std::size_t>(end - rest.data());
-  if (code != std::errc{} || rest[0] == '-' || (rest[0] == '0' && digits > 1)) return std::nullopt;
-  rest.remove_prefix(digits);
-  if (!rest.starts_with(pattern.substr(at + 2))) return std::nullopt;
-  text = rest.substr(pattern.size() - at - 2);
-  return number;
-}
-
-}  // namespace detail
-
-/// Takes a tensor's name apart.
-inline tensor_place locate(family const& of, std::string_view name) {
-  tensor_place place;
-  if (auto const layer = detail::take_numbered(name, of.layer_prefix)) {
-    place.layer = *layer;
-    if (auto const expert = detail::take_numbered(name, of.expert_prefix)) place.expert = *expert;
-  }
-  place.rest = name;
-  return place;
-}
-
-/// What a tensor is for.
-inline std::string_view role_of(family const& of, std::string_view name) {
-  for (auto const& row : of.roles) {
-    if (name.find(row.part) != std::string_view::npos) return row.role;
-  }
-  return "other";
-}
 
 CULL_NAMESPACE_END

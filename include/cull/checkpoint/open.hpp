@@ -13,6 +13,8 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/find_family.hpp>
+#include <cull/checkpoint/layer_reader.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -21,7 +23,9 @@ CULL_NAMESPACE_BEGIN
 /// Opens a checkpoint step by step; see `checkpoint::open`.
 class checkpoint_opener {
  public:
-  explicit checkpoint_opener(std::filesystem::path dir) { s_->dir = std::move(dir); }
+  explicit checkpoint_opener(std::filesystem::path dir, open_options options) : options_(std::move(options)) {
+    s_->dir = std::move(dir);
+  }
 
   checkpoint open() {
     namespace fs = std::filesystem;
@@ -32,12 +36,13 @@ class checkpoint_opener {
     }
     auto const config = s_->dir / "config.json";
     s_->config = config_view{detail::read_text(config), config.string()};
-    s_->family = &find_family(s_->config);
-    s_->router = read_router(*s_->family, s_->config);
+    s_->family = options_.family ? *options_.family : find_family(s_->config);
+    s_->router = read_router(s_->family, s_->config);
     open_shards();
     find_layers();
     s_->experts = count_experts();
-    for (int const layer : s_->moe_layers) check_layer(layer);
+    check_expert_axes();
+    note_silence();
     return checkpoint{s_};
   }
 
@@ -49,6 +54,10 @@ class checkpoint_opener {
     std::set<std::string> names;
     for (auto const& [tensor, shard] : index.weight_map) names.insert(shard);
     if (!has_index) names.insert(single_file_name);
+    for (auto const& extra : s_->family.extra_files) {
+      if (!names.contains(extra) && std::filesystem::is_regular_file(s_->dir / extra)) extras_.insert(extra);
+    }
+    names.insert(extras_.begin(), extras_.end());
     for (auto const& name : names) {
       auto const& file = s_->shards.emplace_back(s_->dir / name);
       for (auto info : file.tensors()) {
@@ -73,7 +82,10 @@ class checkpoint_opener {
 
   void check_index(shard_index const& index, std::string const& file) {
     std::uint64_t total = 0;
+    std::size_t indexed = 0;
     for (auto const& t : s_->tensors) {
+      if (extras_.contains(shard_name(t))) continue;
+      ++indexed;
       total += t.bytes();
       auto const found = index.weight_map.find(t.name);
       if (found == index.weight_map.end())
@@ -83,7 +95,7 @@ class checkpoint_opener {
             errc::bad_index, "is in " + shard_name(t) + ", the index says " + found->second, {.file = file, .tensor = t.name}};
       }
     }
-    if (index.weight_map.size() != s_->tensors.size()) {
+    if (index.weight_map.size() != indexed) {
       for (auto const& [tensor, shard] : index.weight_map) {
         if (detail::find_tensor(s_->tensors, tensor) == nullptr) {
           throw error{errc::bad_index, "is in the index but not in " + shard, {.file = file, .tensor = tensor}};
@@ -106,19 +118,23 @@ class checkpoint_opener {
   }
 
   void find_layers() {
-    s_->hidden_layers = static_cast<int>(s_->config.integer(s_->family->layers_key));
-    std::set<int> layers;
+    auto const& of = s_->family;
+    family_config const config{of, s_->config};
+    s_->hidden_layers = static_cast<int>(config.number_of_layers());
     for (auto const& t : s_->tensors) {
-      auto const place = locate(*s_->family, t.name);
-      if (place.layer >= 0 && place.expert < 0 && place.rest == s_->family->router_weight) layers.insert(place.layer);
+      auto const place = locate(of, s_->hidden_layers, t.name);
+      if (place.layer >= 0 && place.expert < 0 && place.rest == of.router) s_->prefixes.emplace(place.layer, place.prefix);
     }
-    s_->moe_layers.assign(layers.begin(), layers.end());
-    if (s_->moe_layers.empty())
-      throw error{errc::unsupported_model, "has no layer with routed experts", {.file = s_->dir.string()}};
-    auto const mtp = std::count_if(layers.begin(), layers.end(), [&](int layer) { return layer >= s_->hidden_layers; });
-    if (auto const said = s_->config.integer(s_->family->mtp_key, 0); said != mtp) {
-      s_->warnings.push_back("config.json says " + std::string{s_->family->mtp_key} + " = " + std::to_string(said) +
-                             ", the tensors have " + std::to_string(mtp));
+    for (auto const& [layer, prefix] : s_->prefixes) s_->moe_layers.push_back(layer);
+    if (s_->moe_layers.empty()) {
+      throw error{errc::unsupported_model,
+                  "no layer has a router called '" + of.router + "', as the family " + of.name + " should",
+                  {.file = s_->dir.string()}};
+    }
+    auto const mtp = static_cast<std::int64_t>(checkpoint{s_}.mtp_layers().size());
+    if (auto const said = config.integer(of.mtp_key, 0); said != mtp) {
+      s_->warnings.push_back("config.json says " + of.mtp_key + " = " + std::to_string(said) + ", the tensors have " +
+                             std::to_string(mtp));
     }
   }
 
@@ -126,39 +142,53 @@ class checkpoint_opener {
   int count_experts() const {
     std::int64_t experts = 0;
     std::string first;
-    for (auto const key : s_->family->count_keys) {
-      if (!s_->config.has(key)) continue;
-      auto const value = s_->config.integer(key);
-      if (first.empty()) {
-        experts = value;
-        first = key;
-      } else if (value != experts) {
-        throw error{errc::bad_config,
-                    "'" + first + "' is " + std::to_string(experts) + " and '" + std::string{key} + "' is " +
-                        std::to_string(value) + "; one number of experts is wanted",
-                    {.file = s_->config.file()}};
+    family_config const config{s_->family, s_->config};
+    for (auto const& key : s_->family.count_keys) {
+      for (auto const& path : config.find_all(key)) {
+        auto const value = config.one_integer(path);
+        if (first.empty()) {
+          experts = value;
+          first = path;
+        } else if (value != experts) {
+          throw error{errc::bad_config,
+                      "'" + first + "' is " + std::to_string(experts) + " and '" + path + "' is " + std::to_string(value) +
+                          "; one number of experts is wanted",
+                      {.file = s_->config.file()}};
+        }
       }
     }
     if (first.empty() || experts < 1 || experts > 65536) {
       throw error{errc::bad_config,
-                  "no usable number of experts under '" + std::string{s_->family->count_keys[0]} + "'",
+                  "no usable number of experts under '" + s_->family.count_keys[0] + "'",
                   {.file = s_->config.file()}};
     }
     return static_cast<int>(experts);
   }
 
-  void check_layer(int layer) const {
-    auto const prefix = numbered(s_->family->layer_prefix, layer);
-    auto const rows = [&](std::string_view rest) {
-      auto const* const t = detail::find_tensor(s_->tensors, prefix + std::string{rest});
-      if (t == nullptr) return static_cast<std::int64_t>(s_->experts);
-      return t->shape.empty() ? 0 : static_cast<std::int64_t>(t->shape[0]);
-    };
-    for (auto const rest : {s_->family->router_weight, s_->family->correction_bias}) {
-      if (rows(rest) == s_->experts) continue;
+  /// Every tensor that has an axis of experts has as many as config.json says; routers have rows for zero-compute ones too.
+  void check_expert_axes() const {
+    for (auto const& t : s_->tensors) {
+      auto const place = locate(s_->family, s_->hidden_layers, t.name);
+      if (!s_->prefixes.contains(place.layer)) continue;
+      auto const axis = expert_axis(s_->family, place, t.shape);
+      if (!axis) continue;
+      auto const wanted = static_cast<std::uint64_t>(s_->experts) +
+                          (relation_of(s_->family, place) == expert_relation::router
+                               ? static_cast<std::uint64_t>(s_->router.zero_experts)
+                               : std::uint64_t{0});
+      auto const found = *axis < t.shape.size() ? t.shape[*axis] : std::uint64_t{0};
+      if (found == wanted) continue;
       throw error{errc::bad_config,
-                  "has " + std::to_string(rows(rest)) + " rows, config.json says " + std::to_string(s_->experts) + " experts",
-                  {.file = s_->dir.string(), .tensor = prefix + std::string{rest}}};
+                  "has " + std::to_string(found) + " rows, config.json says " + std::to_string(wanted) + " experts",
+                  {.file = s_->dir.string(), .tensor = t.name}};
+    }
+  }
+
+  void note_silence() {
+    family_config const config{s_->family, s_->config};
+    for (auto const& key : s_->family.expected) {
+      if (!config.find(key))
+        s_->warnings.push_back("config.json does not state '" + key + "'; serving engines may assume another router");
     }
   }
 
@@ -166,9 +196,13 @@ class checkpoint_opener {
     return s_->shards[static_cast<std::size_t>(t.shard)].path().filename().string();
   }
 
+  open_options options_;
+  std::set<std::string> extras_;  ///< files of the model that its index leaves out
   std::shared_ptr<checkpoint::state> s_ = std::make_shared<checkpoint::state>();
 };
 
-inline checkpoint checkpoint::open(std::filesystem::path dir) { return checkpoint_opener{std::move(dir)}.open(); }
+inline checkpoint checkpoint::open(std::filesystem::path dir, open_options options) {
+  return checkpoint_opener{std::move(dir), std::move(options)}.open();
+}
 
 CULL_NAMESPACE_END

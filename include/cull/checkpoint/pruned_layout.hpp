@@ -21,10 +21,11 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// Where a tensor of the output comes from: a whole tensor of the source, or some of its rows.
+/// Where a tensor of the output comes from: a whole tensor of the source, or some places of one axis.
 struct tensor_origin {
   tensor_info const* source = nullptr;
-  std::vector<int> const* rows = nullptr;  ///< null: all
+  std::vector<int> const* places = nullptr;  ///< null: all
+  std::size_t axis = 0;
 };
 
 /// One safetensors file of the output.
@@ -42,7 +43,8 @@ struct text_file {
 
 /// Everything about the output before a byte is written: a pure function of headers, config and plan. Refers to the checkpoint.
 struct pruned_layout {
-  std::map<int, std::vector<int>> kept;
+  std::map<int, std::vector<int>> kept;         ///< experts of each layer
+  std::map<int, std::vector<int>> router_rows;  ///< the same, and the rows of zero-compute experts
   std::vector<pruned_shard> shards;
   std::vector<text_file> texts;                    ///< config.json, hf_quant_config.json, index, plan
   std::vector<std::filesystem::path> side_files;   ///< relative; copied as they are
@@ -64,13 +66,17 @@ class layout_maker {
   void fill(pruned_layout& out) {
     out_ = &out;
     out.kept = keep_sets(model_, plan_);
-    names_ = {&model_.family(), &out.kept, static_cast<int>(out.kept.begin()->second.size()),
-              plan_.mtp.what == mtp_policy::kind::drop};
+    out.router_rows = out.kept;
+    for (auto& [layer, rows] : out.router_rows) {
+      for (int zero = 0; zero < model_.router().zero_experts; ++zero) rows.push_back(model_.experts() + zero);
+    }
+    names_ = {&model_.family(), &out.kept, model_.experts(), static_cast<int>(out.kept.begin()->second.size()),
+              model_.hidden_layers(), plan_.mtp.what == mtp_policy::kind::drop};
     mtp_ = model_.mtp_layers();
     lay_out_shards();
     std::vector<tensor_info> all;
     for (auto const& shard : out.shards) all.insert(all.end(), shard.layout.tensors.begin(), shard.layout.tensors.end());
-    out.ledger = make_ledger(model_.family(), all);
+    out.ledger = make_ledger(model_.family(), model_.hidden_layers(), all);
     add_texts();
     find_side_files();
     for (auto const& shard : out.shards) out.bytes += shard.layout.size;
@@ -81,18 +87,20 @@ class layout_maker {
  private:
   /// The tensor under its new name and shape, or nothing where it is dropped.
   std::optional<std::pair<tensor_info, tensor_origin>> survivor(tensor_info const& t) const {
-    auto const place = locate(model_.family(), t.name);
+    auto const place = model_.place_of(t.name);
     if (names_.mtp_dropped && std::find(mtp_.begin(), mtp_.end(), place.layer) != mtp_.end()) return std::nullopt;
-    std::pair out{tensor_info{t.name, t.type, t.shape}, tensor_origin{&t, nullptr}};
+    std::pair out{tensor_info{t.name, t.type, t.shape}, tensor_origin{&t}};
     auto const kept = names_.kept->find(place.layer);
     if (kept == names_.kept->end()) return out;
     if (place.expert >= 0) {
       auto const number = new_number(names_, place.layer, place.expert);
       if (!number) return std::nullopt;
-      out.first.name = model_.name_in(place.layer, *number, place.rest);
-    } else if (place.rest == model_.family().router_weight || place.rest == model_.family().correction_bias) {
-      out.first.shape[0] = kept->second.size();
-      out.second.rows = &kept->second;
+      out.first.name = place.prefix + numbered(model_.family().experts, *number) + place.rest;
+    } else if (auto const axis = expert_axis(model_.family(), place, t.shape)) {
+      bool const router = relation_of(model_.family(), place) == expert_relation::router;
+      auto const& places = router ? out_->router_rows.at(place.layer) : kept->second;
+      out.first.shape[*axis] = places.size();
+      out.second = {&t, &places, *axis};
     }
     return out;
   }

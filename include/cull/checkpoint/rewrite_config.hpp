@@ -14,6 +14,7 @@
 
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/json_text.hpp>
+#include <cull/checkpoint/names.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -24,7 +25,9 @@ namespace detail {
 struct renaming {
   cull::family const* family = nullptr;
   std::map<int, std::vector<int>> const* kept = nullptr;  ///< per layer of the output
+  int before = 0;                                         ///< experts per layer of the source
   int experts = 0;                                        ///< per layer of the output
+  int hidden_layers = 0;
   bool mtp_dropped = false;
 };
 
@@ -40,19 +43,20 @@ inline std::optional<int> new_number(renaming const& by, int layer, int expert) 
 /// A module name that may point at one expert, taken apart: "model.layers.3.mlp.experts.7" with or without what follows.
 struct expert_mention {
   int layer = 0, expert = 0;
-  std::string_view rest;
+  std::string_view prefix, rest;
 };
 
 /// Throws `errc::bad_config` for a wildcard in the place of a number, which renumbering cannot keep true.
-inline std::optional<expert_mention> find_expert_mention(cull::family const& of, std::string_view text, std::string const& file) {
+inline std::optional<expert_mention> find_expert_mention(renaming const& by, std::string_view text, std::string const& file) {
   auto rest = text;
-  auto const experts = of.expert_prefix.substr(0, of.expert_prefix.find("{}"));
+  auto const experts = std::string_view{by.family->experts}.substr(0, by.family->experts.find("{}"));
+  if (experts.empty()) return std::nullopt;
   auto const refuse = [&] {
     throw error{errc::bad_config,
                 "'" + std::string{text} + "' names experts by a wildcard that renumbering would change; spell it out",
                 {.file = file}};
   };
-  auto const layer = take_numbered(rest, of.layer_prefix);
+  auto const layer = take_layer(*by.family, by.hidden_layers, rest);
   if (!layer) {
     auto const at = text.find(experts);
     if (at != std::string_view::npos && at + experts.size() < text.size() &&
@@ -60,6 +64,7 @@ inline std::optional<expert_mention> find_expert_mention(cull::family const& of,
       refuse();
     return std::nullopt;
   }
+  auto const prefix = text.substr(0, text.size() - rest.size());
   if (!rest.starts_with(experts)) return std::nullopt;
   rest.remove_prefix(experts.size());
   int expert = 0;
@@ -67,16 +72,16 @@ inline std::optional<expert_mention> find_expert_mention(cull::family const& of,
   if (code != std::errc{}) return std::nullopt;
   rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
   if (!rest.empty() && rest[0] != '.') refuse();
-  return expert_mention{*layer, expert, rest};
+  return expert_mention{*layer, expert, prefix, rest};
 }
 
 /// The same name after pruning; empty where its expert is gone.
 inline std::string renamed(renaming const& by, expert_mention const& mention) {
   auto const number = new_number(by, mention.layer, mention.expert);
   if (!number) return {};
-  auto prefix = numbered(by.family->expert_prefix, *number);
-  prefix.pop_back();
-  return numbered(by.family->layer_prefix, mention.layer) + prefix + std::string{mention.rest};
+  auto middle = numbered(by.family->experts, *number);
+  middle.pop_back();
+  return std::string{mention.prefix} + middle + std::string{mention.rest};
 }
 
 /// Members of one list or object, in the order of the text.
@@ -103,7 +108,7 @@ inline std::optional<text_edit> renumber_members(renaming const& by, std::string
     std::string const mentioned = !is_element            ? m.path.back()
                                   : text[m.begin] == '"' ? json::parse(now).get<std::string>()
                                                          : std::string{};
-    if (auto const mention = find_expert_mention(*by.family, mentioned, file)) {
+    if (auto const mention = find_expert_mention(by, mentioned, file)) {
       changed = true;
       auto const name = renamed(by, *mention);
       if (name.empty()) continue;
@@ -135,18 +140,34 @@ inline std::vector<text_edit> mention_edits(renaming const& by, std::string_view
   return edits;
 }
 
+/// "section.key" of a path, where it is one of the family's keys, or nothing. A path of lists ends in a place.
+inline bool is_key(cull::family const& of, std::vector<std::string> const& path, std::size_t length, std::string_view key) {
+  std::string joined;
+  for (std::size_t i = 0; i < length; ++i) joined += (i > 0 ? "." : "") + path[i];
+  return std::any_of(of.config_sections.begin(), of.config_sections.end(), [&](std::string const& section) {
+    return joined == (section.empty() ? "" : section + ".") + std::string{key};
+  });
+}
+
+/// The number of experts of the source, or a member of a list of such.
+inline bool is_count(renaming const& by, std::string_view text, json_span const& span) {
+  if (text.substr(span.begin, span.end - span.begin) != std::to_string(by.before)) return false;
+  auto const& keys = by.family->count_keys;
+  auto const size = span.path.size();
+  return std::any_of(keys.begin(), keys.end(), [&](std::string const& key) {
+    return is_key(*by.family, span.path, size, key) || (size > 1 && is_key(*by.family, span.path, size - 1, key));
+  });
+}
+
 /// config.json of the pruned model: every key that holds the number of experts, and names of experts in ignore lists; every other
 /// byte is the source's. Dropping the MTP layers sets their number to 0.
 inline std::string rewrite_config(renaming const& by, std::string_view text, std::string const& file) {
   auto const spans = json_locator{text}.locate();
   auto edits = mention_edits(by, text, spans, file);
   for (auto const& span : spans) {
-    if (span.path.size() != 1) continue;
-    auto const& key = span.path[0];
-    auto const& counts = by.family->count_keys;
-    bool const is_count = std::find(counts.begin(), counts.end(), key) != counts.end() && text.substr(span.begin, 4) != "null";
-    if (is_count) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
-    if (by.mtp_dropped && key == by.family->mtp_key) edits.push_back({span.begin, span.end, "0"});
+    if (is_count(by, text, span)) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
+    if (by.mtp_dropped && is_key(*by.family, span.path, span.path.size(), by.family->mtp_key))
+      edits.push_back({span.begin, span.end, "0"});
   }
   return edited(text, std::move(edits));
 }

@@ -149,31 +149,42 @@ class verifier {
   }
 
   static std::uint64_t wanted_bytes(expectation::tensor const& t) {
-    return t.rows.empty() ? t.source->bytes() : t.source->bytes() / t.source->shape[0] * t.rows.size();
+    return t.places.empty() ? t.source->bytes() : t.source->bytes() / t.source->shape[t.axis] * t.places.size();
   }
 
   void compare(tensor_info const& t, expectation::tensor const& wanted, std::ifstream& out) {
     auto shape = wanted.source->shape;
-    if (!wanted.rows.empty()) shape[0] = wanted.rows.size();
+    if (!wanted.places.empty()) shape[wanted.axis] = wanted.places.size();
     if (t.type != wanted.source->type || t.shape != shape) {
       fail(t.name + ": has another type or shape than " + wanted.source->name + " of the source");
       return;
     }
-    auto& in = source_stream(static_cast<std::size_t>(wanted.source->shard));
-    std::uint64_t const row = wanted.rows.empty() ? t.bytes() : t.bytes() / t.shape[0];
-    auto const pieces = wanted.rows.empty() ? std::vector<int>{0} : wanted.rows;
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      auto const from = wanted.source->begin + static_cast<std::uint64_t>(pieces[i]) * row;
-      if (auto const byte = first_difference({in, from}, {out, t.begin + i * row}, row, options_.cancelled); byte < row) {
-        fail(t.name + ": byte " + std::to_string(t.begin + i * row + byte) + " of its file differs from " + wanted.source->name +
-             " of the source");
-        return;
-      }
-    }
+    if (!same_bytes(t, wanted, out)) return;
     ++report_.tensors;
-    report_.expert_tensors += role_of(model_.family(), t.name) == model_.family().roles[0].role ? 1 : 0;
+    report_.expert_tensors += expected_.is_expert(wanted.source->name) ? 1 : 0;
     report_.bytes += t.bytes();
     if (options_.progress) options_.progress(report_.bytes, total_);
+  }
+
+  /// Piece by piece: all of a tensor, or each kept place for each index of the axes before it.
+  bool same_bytes(tensor_info const& t, expectation::tensor const& wanted, std::ifstream& out) {
+    auto& in = source_stream(static_cast<std::size_t>(wanted.source->shard));
+    auto const& shape = wanted.source->shape;
+    auto const pieces = wanted.places.empty() ? std::vector<int>{0} : wanted.places;
+    std::uint64_t outer = 1;
+    for (std::size_t i = 0; i < wanted.axis; ++i) outer *= shape[i];
+    std::uint64_t const there = wanted.places.empty() ? 1 : shape[wanted.axis];
+    std::uint64_t const size = wanted.source->bytes() / (outer * there);
+    for (std::uint64_t i = 0; i < outer * pieces.size(); ++i) {
+      auto const place = static_cast<std::uint64_t>(pieces[i % pieces.size()]);
+      auto const from = wanted.source->begin + (i / pieces.size() * there + place) * size;
+      auto const byte = first_difference({in, from}, {out, t.begin + i * size}, size, options_.cancelled);
+      if (byte == size) continue;
+      fail(t.name + ": byte " + std::to_string(t.begin + i * size + byte) + " of its file differs from " + wanted.source->name +
+           " of the source");
+      return false;
+    }
+    return true;
   }
 
   std::ifstream& source_stream(std::size_t shard) {
