@@ -29,11 +29,6 @@ struct shard_index {
 
 namespace detail {
 
-inline std::string read_text(std::filesystem::path const& path) {
-  mapped_file const file{path};
-  return {reinterpret_cast<char const*>(file.bytes().data()), file.bytes().size()};
-}
-
 /// A shard is a plain name in the directory, whatever system wrote the index.
 inline void check_shard_name(std::string const& shard, std::string const& file) {
   bool const plain = shard.ends_with(".safetensors") && shard.find_first_of("/\\:") == std::string::npos &&

@@ -14,7 +14,6 @@
 #include <utility>
 
 #include <cull/checkpoint/digest.hpp>
-#include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/mapped_file.hpp>
 #include <cull/config.hpp>

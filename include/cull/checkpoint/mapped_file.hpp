@@ -90,4 +90,13 @@ class mapped_file {
   std::size_t size_ = 0;
 };
 
+namespace detail {
+
+inline std::string read_text(std::filesystem::path const& path) {
+  mapped_file const file{path};
+  return {reinterpret_cast<char const*>(file.bytes().data()), file.bytes().size()};
+}
+
+}  // namespace detail
+
 CULL_NAMESPACE_END

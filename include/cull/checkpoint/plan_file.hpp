@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/mapped_file.hpp>
 #include <cull/checkpoint/output_file.hpp>
 #include <cull/checkpoint/plan.hpp>
 #include <cull/config.hpp>

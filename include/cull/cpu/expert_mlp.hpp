@@ -24,12 +24,10 @@ struct impl<expert_mlp_op, on_cpu> {
     if (rows(expert.gate) > 0) {
       std::vector<float> gate(inner.size());
       product<Precision>(exec, x, expert.gate, expert.gate_bias, {gate.data(), x.rows(), width});
-      visit_activation(activation, [&](auto const& act) {
-        for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gate[i], inner[i]);
-      });
+      visit_activation(activation, [&](auto const& act) { activate(act, gate, inner); });
     } else {
       check_bias(expert.gate_bias, 0);
-      visit_activation(activation, [&](auto const& act) { activate_ungated(act, inner); });
+      visit_activation(activation, [&](auto const& act) { activate(act, inner); });
     }
     product<Precision>(exec, hidden, expert.down, expert.down_bias, y);
   }
@@ -51,11 +49,20 @@ struct impl<expert_mlp_op, on_cpu> {
   }
 
   template <class Activation>
-  static void activate_ungated(Activation const& act, std::vector<float>& inner) {
+  static void activate(Activation const& act, std::vector<float> const& gate, std::vector<float>& inner) {
+    if constexpr (std::is_invocable_v<Activation const&, float, float>) {
+      for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gate[i], inner[i]);
+    } else {
+      throw error{errc::out_of_range, "expert_mlp: the expert has a gate, and the activation takes one argument only"};
+    }
+  }
+
+  template <class Activation>
+  static void activate(Activation const& act, std::vector<float>& inner) {
     if constexpr (std::is_invocable_v<Activation const&, float>) {
       for (auto& value : inner) value = act(value);
     } else {
-      throw error{errc::out_of_range, "expert_mlp: the expert has no gate, and the activation wants one: it takes (gate, up) only"};
+      throw error{errc::out_of_range, "expert_mlp: the expert has no gate, and the activation takes (gate, up) only"};
     }
   }
 

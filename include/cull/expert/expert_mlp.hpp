@@ -32,7 +32,7 @@ struct expert_mlp_op;
 /// y = down(act(gate x, up x)), or down(act(up x)) where the expert is not gated, for x [tokens, hidden], y [tokens, hidden], in f32
 /// between the products; a bias is added in f32 to its product.
 /// Batch-invariant as `matmul`: a token's result does not depend on its companions. Throws `errc::shape_mismatch`, and
-/// `errc::out_of_range` for an ungated expert whose activation takes only (gate, up).
+/// `errc::out_of_range` where the activation cannot be called as the expert needs it: act(gate, up), or act(x) without a gate.
 template <class Precision = f32_precision, class Activation = silu, class Exec, class M, class X>
   requires std::same_as<std::remove_const_t<X>, float> && implemented_on<expert_mlp_op, Exec>
 void expert_mlp(Exec const& exec, gated_expert<M> const& expert, matrix_view<X, typename Exec::memory_space> x,
