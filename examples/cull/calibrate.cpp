@@ -31,7 +31,7 @@ engine::calibration run_model(cull::checkpoint const& model, calibrate_options c
         model, o.running.exec(), files,
         {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)});
   }
-  auto const sequences = read_data(o.data, o.emphases, model.config().integer("vocab_size"));
+  auto const sequences = read_data(o.data, o.emphases, engine::read_model_config(model).vocabulary);
   return engine::calibrate(model, o.running.exec(), sequences,
                            {.precision = o.running.policy(),
                             .batch_tokens = o.running.batch_tokens,

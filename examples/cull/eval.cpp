@@ -85,7 +85,7 @@ void print(std::vector<column> const& columns, console const& out) {
 
 engine::evaluation evaluate(std::string const& dir, eval_verb_options const& o, logits_keeper& keeper) {
   auto const model = cull::checkpoint::open(dir);
-  auto const vocabulary = model.config().integer("vocab_size");
+  auto const vocabulary = engine::read_model_config(model).vocabulary;
   auto const sequences = read_data(o.data, {}, vocabulary);
   auto const prompts = o.prompts.empty() ? std::vector<engine::prompt>{} : engine::read_prompts(o.prompts, vocabulary);
   progress_line line{"", 1};

@@ -25,7 +25,7 @@ std::string line_of(engine::trace const& trace, std::string const& domain) {
 void generate(generate_verb_options const& o, console const& out) {
   o.output.check();
   auto const model = cull::checkpoint::open(o.model);
-  auto const prompts = engine::read_prompts(o.prompts, model.config().integer("vocab_size"));
+  auto const prompts = engine::read_prompts(o.prompts, engine::read_model_config(model).vocabulary);
   progress_line line{"prompts", 1};
   auto const traces = engine::generate(model, o.running.exec(), prompts, o.sampling,
                                        {.precision = o.running.policy(), .progress = std::ref(line)});

@@ -13,8 +13,7 @@ namespace {
 model_config configured(cull::checkpoint const& model, decoder_options const& options) {
   auto config = read_model_config(model);
   if (options.batch_tokens < 0) throw cull::error{cull::errc::out_of_range, "batch_tokens must not be negative (0: all)"};
-  if (options.index_topk) config.index_topk = *options.index_topk;
-  if (config.index_topk <= 0) throw cull::error{cull::errc::out_of_range, "index_topk must be positive"};
+  if (options.index_topk) replace_index_topk(config, *options.index_topk);
   return config;
 }
 

@@ -23,7 +23,7 @@ class dense_layer final : public feed_forward {
 
 std::optional<gated_mlp> load_shared(cull::checkpoint const& model, model_config const& config, std::string const& prefix,
                                      dense const& products) {
-  auto const count = model.config().integer("n_shared_experts", 0);
+  auto const count = model.config().integer(config.kind->shared_count, 0);
   if (count == 0) return std::nullopt;
   return gated_mlp{model, prefix + "shared_experts.", config.hidden, count * model.config().integer("moe_intermediate_size"),
                    products};
@@ -80,7 +80,8 @@ buffer gated_mlp::operator()(matrix_view<float const> x) const {
 std::unique_ptr<feed_forward> load_feed_forward(cull::checkpoint const& model, model_config const& config, int layer,
                                                 dense const& products) {
   auto const prefix = "model.layers." + std::to_string(layer) + ".mlp.";
-  if (layer < config.first_dense) return std::make_unique<dense_layer>(model, config, prefix, products);
+  auto const& routed = model.moe_layers();
+  if (!std::binary_search(routed.begin(), routed.end(), layer)) return std::make_unique<dense_layer>(model, config, prefix, products);
   if (products.policy() == precision::bf16) {
     return std::make_unique<expert_layer<cull::bf16_precision>>(model, config, layer, prefix, products);
   }

@@ -39,7 +39,7 @@ class generator {
     std::vector<live_trace> live;
     for (std::size_t i = 0; i < traces.size() && settings_.max_tokens > 0; ++i) {
       live.push_back({first + i, &traces[i], random_stream{settings_.seed, first + i},
-                      std::vector<layer_cache>(layers_.size(), layer_cache{config_.key_dim(), config_.index_dim})});
+                      std::vector<layer_cache>(layers_.size(), layer_cache{config_.cached_values(), config_.cached_index_values()})});
     }
     while (!live.empty()) {
       step(live);
@@ -51,7 +51,7 @@ class generator {
  private:
   static model_config configured(cull::checkpoint const& model, generate_options const& options) {
     auto config = read_model_config(model);
-    if (options.index_topk) config.index_topk = *options.index_topk;
+    if (options.index_topk) replace_index_topk(config, *options.index_topk);
     return config;
   }
 

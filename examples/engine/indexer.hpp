@@ -17,7 +17,7 @@ class indexer {
  public:
   indexer(cull::checkpoint const& model, model_config const& config, std::string const& prefix, dense const& products);
 
-  /// Appends each token's index key to its cache. `x` `[m, hidden]`: the normed layer input. `turns`: per token, rope::turn.
+  /// Appends each token's index key to its cache. `x` `[m, hidden]`: the normed layer input. `turns`: of each token's position.
   void remember(matrix_view<float const> x, std::span<std::vector<float> const> turns, std::span<token_place const> places) const;
 
   /// Fills each token's picks: the index_topk best positions up to its own, ties to the lower position; empty where there are
@@ -28,7 +28,8 @@ class indexer {
  private:
   picked_positions best(float const* query, float const* head_weight, token_place const& place) const;
 
-  model_config const& config_;
+  latent_sizes const& sizes_;
+  rope const& rotary_;
   dense const& products_;
   cull::weight_matrix query_, key_, head_weight_;
   layer_norm key_norm_;

@@ -13,7 +13,7 @@ float scaled(double sum, float scale) { return static_cast<float>(sum * static_c
 }  // namespace
 
 buffer latent_projection::absorb_keys(dense const& products, matrix_view<float const> queries) const {
-  auto const& c = *config_;
+  auto const& c = *sizes_;
   buffer out{queries.rows(), c.heads * c.key_dim()};
   for_each_index(products.exec(), c.heads, [&](std::int64_t head) {
     std::vector<double> sums(static_cast<std::size_t>(queries.rows() * c.latent));
@@ -36,7 +36,7 @@ buffer latent_projection::absorb_keys(dense const& products, matrix_view<float c
 }
 
 buffer latent_projection::expand_values(dense const& products, matrix_view<float const> latents) const {
-  auto const& c = *config_;
+  auto const& c = *sizes_;
   buffer out{latents.rows(), c.heads * c.value};
   for_each_index(products.exec(), c.heads, [&](std::int64_t head) {
     std::vector<float> row(static_cast<std::size_t>(c.latent));

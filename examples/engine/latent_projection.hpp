@@ -13,7 +13,7 @@ namespace engine {
 class latent_projection {
  public:
   latent_projection() = default;
-  latent_projection(cull::weight_matrix weight, model_config const& config) : weight_(weight), config_(&config) {}
+  latent_projection(cull::weight_matrix weight, latent_sizes const& sizes) : weight_(weight), sizes_(&sizes) {}
 
   /// From queries `[m, heads * (nope + rotary)]` (rotary part turned) to `[m, heads * (latent + rotary)]`.
   buffer absorb_keys(dense const& products, matrix_view<float const> queries) const;
@@ -22,7 +22,7 @@ class latent_projection {
 
  private:
   cull::weight_matrix weight_;
-  model_config const* config_ = nullptr;
+  latent_sizes const* sizes_ = nullptr;
 };
 
 }  // namespace engine

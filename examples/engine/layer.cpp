@@ -20,14 +20,14 @@ void add(matrix_view<float> to, buffer const& from) {
 
 layer::layer(cull::checkpoint const& model, model_config const& config, int number, dense const& products)
     : number_(number),
-      full_(config.full_indexer.at(static_cast<std::size_t>(number))),
+      full_(config.latent.indexer_in(number)),
       input_norm_(load_norm(model, config, prefix(number) + "input_layernorm")),
       post_attention_norm_(load_norm(model, config, prefix(number) + "post_attention_layernorm")),
-      attention_(model, config, prefix(number) + "self_attn.", full_, products),
+      attention_(load_attention(model, config, number, products)),
       feed_forward_(load_feed_forward(model, config, number, products)) {}
 
 void layer::operator()(matrix_view<float> hidden, std::span<token_place const> places, moe_watch const& watch) const {
-  add(hidden, attention_(input_norm_(hidden).view(), places));
+  add(hidden, (*attention_)(input_norm_(hidden).view(), places));
   add(hidden, (*feed_forward_)(post_attention_norm_(hidden).view(), watch));
 }
 

@@ -6,6 +6,7 @@
 
 #include <engine/attention.hpp>
 #include <engine/feed_forward.hpp>
+#include <engine/norms.hpp>
 
 namespace engine {
 
@@ -27,7 +28,7 @@ class layer {
   int number_;
   bool full_;
   rms_norm input_norm_, post_attention_norm_;
-  attention attention_;
+  std::unique_ptr<attention> attention_;
   std::unique_ptr<feed_forward> feed_forward_;
 };
 

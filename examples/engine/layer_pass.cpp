@@ -25,7 +25,7 @@ std::vector<token_place> layer_pass::places(std::vector<layer_cache>& caches) {
 
 std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
   std::vector<layer_cache> caches(static_cast<std::size_t>(tokens_.sequences()),
-                                  layer_cache{config_.key_dim(), config_.index_dim});
+                                  layer_cache{config_.cached_values(), config_.cached_index_values()});
   auto const all = places(caches);
   routed_ids_.clear();
   routed_weights_.clear();

@@ -1,45 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include <cull/checkpoint.hpp>
+
+#include <engine/architecture.hpp>
+
 namespace engine {
 
-/// Rotary position embedding on adjacent pairs (2i, 2i+1): angle position * theta^(-2i/dims), in f32 as transformers takes it.
+/// Rotary position embedding: value pairs turn by position * frequency, frequencies in f32 as transformers takes them.
 class rope {
  public:
   rope() = default;
-  rope(std::int64_t dims, double theta) {
-    for (std::int64_t i = 0; i < dims; i += 2) {
-      auto const exponent = static_cast<float>(i) / static_cast<float>(dims);
-      frequency_.push_back(1.0f / static_cast<float>(std::pow(theta, static_cast<double>(exponent))));
-    }
-  }
+  rope(std::vector<float> frequencies, float factor, rotary_pairs pairs)
+      : frequency_(std::move(frequencies)), factor_(factor), pairs_(pairs) {}
 
-  /// Cosines and sines of one position, interleaved as the pairs are.
-  std::vector<float> turn(std::int64_t position) const {
-    std::vector<float> out;
-    for (float const frequency : frequency_) {
-      auto const angle = static_cast<double>(static_cast<float>(position) * frequency);
-      out.push_back(static_cast<float>(std::cos(angle)));
-      out.push_back(static_cast<float>(std::sin(angle)));
-    }
-    return out;
-  }
+  /// Values of a head that turn, the first ones.
+  std::int64_t dims() const { return 2 * static_cast<std::int64_t>(frequency_.size()); }
 
-  /// Rotates the first dims values of `x`.
-  static void rotate(std::vector<float> const& turn, float* x) {
-    for (std::size_t i = 0; i < turn.size(); i += 2) {
-      double const a = x[i], b = x[i + 1], cosine = turn[i], sine = turn[i + 1];
-      x[i] = static_cast<float>(a * cosine - b * sine);
-      x[i + 1] = static_cast<float>(b * cosine + a * sine);
-    }
-  }
+  /// Cosine and sine of each pair at one position.
+  std::vector<float> turn(std::int64_t position) const;
+
+  /// Turns the first dims() values of `x`.
+  void rotate(std::vector<float> const& turn, float* x) const;
 
  private:
-  std::vector<float> frequency_;
+  std::vector<float> frequency_;  // of each pair
+  float factor_ = 1;              // of cosines and sines
+  rotary_pairs pairs_ = rotary_pairs::adjacent;
 };
+
+/// The embedding of the first `dims` values of a head: `rope_parameters`, or `rope_theta` and `rope_scaling` as older files have
+/// them, of type default or yarn (https://arxiv.org/abs/2309.00071). Throws errc::unsupported_model for other types.
+rope read_rope(cull::config_view const& config, std::int64_t dims, rotary_pairs pairs);
+
+/// What latent attention multiplies the softmax scale by when YaRN stretches the context: DeepSeek's mscale_all_dim.
+double yarn_softmax_factor(cull::config_view const& config);
 
 }  // namespace engine

@@ -7,7 +7,8 @@ namespace {
 constexpr char embedding_name[] = "model.embed_tokens.weight";
 
 std::string head_name(cull::checkpoint const& model) {
-  bool const tied = model.config().has("tie_word_embeddings") && model.config().boolean("tie_word_embeddings");
+  // A stored head counts even in a model that calls itself tied, as in transformers.
+  bool const tied = model.config().boolean("tie_word_embeddings", false) && model.find("lm_head.weight") == nullptr;
   return tied ? embedding_name : "lm_head.weight";
 }
 

@@ -60,23 +60,55 @@ TEST_CASE("layer_norm: no mean, unit variance, then weight and bias") {
   }
 }
 
+namespace {
+
+engine::rope plain_rope(std::int64_t dims, engine::rotary_pairs pairs) {
+  return engine::read_rope(cull::config_view{R"({"rope_theta": 10000})", "config.json"}, dims, pairs);
+}
+
+}  // namespace
+
 TEST_CASE("rope: position 0 turns nothing, lengths stay, products depend on the distance alone") {
-  engine::rope const rotary{16, 10000.0};
-  auto const a = noise(16, 8), b = noise(16, 9);
-  auto const turned = [&](std::vector<float> x, std::int64_t position) {
-    engine::rope::rotate(rotary.turn(position), x.data());
+  for (auto const pairs : {engine::rotary_pairs::adjacent, engine::rotary_pairs::halves}) {
+    auto const rotary = plain_rope(16, pairs);
+    CHECK(rotary.dims() == 16);
+    auto const a = noise(16, 8), b = noise(16, 9);
+    auto const turned = [&](std::vector<float> x, std::int64_t position) {
+      rotary.rotate(rotary.turn(position), x.data());
+      return x;
+    };
+    CHECK(turned(a, 0) == a);
+    auto const product = [&](std::int64_t p, std::int64_t q) { return engine::dot(turned(a, p).data(), turned(b, q).data(), 16); };
+    CHECK(product(107, 100) == doctest::Approx(product(7, 0)).epsilon(1e-5));
+    CHECK(engine::dot(turned(a, 55).data(), turned(a, 55).data(), 16) ==
+          doctest::Approx(engine::dot(a.data(), a.data(), 16)).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("rope: pairs are neighbours or half a head apart, turning 1 and 1/100 radian a position for theta 10000 and four dims") {
+  auto const turned = [](engine::rotary_pairs pairs, std::vector<float> x) {
+    auto const rotary = plain_rope(4, pairs);
+    rotary.rotate(rotary.turn(3), x.data());
     return x;
   };
-  CHECK(turned(a, 0) == a);
-  auto const product = [&](std::int64_t p, std::int64_t q) { return engine::dot(turned(a, p).data(), turned(b, q).data(), 16); };
-  CHECK(product(107, 100) == doctest::Approx(product(7, 0)).epsilon(1e-5));
-  CHECK(engine::dot(turned(a, 55).data(), turned(a, 55).data(), 16) ==
-        doctest::Approx(engine::dot(a.data(), a.data(), 16)).epsilon(1e-6));
-  std::vector<float> first{1, 0, 1, 0};  // pairs: 1 and 1/100 radian a position for theta 10000 and four dims
-  engine::rope::rotate(engine::rope{4, 10000.0}.turn(3), first.data());
-  CHECK(static_cast<double>(first[0]) == doctest::Approx(std::cos(3.0)));
-  CHECK(static_cast<double>(first[1]) == doctest::Approx(std::sin(3.0)));
-  CHECK(static_cast<double>(first[3]) == doctest::Approx(std::sin(0.03)));
+  auto const adjacent = turned(engine::rotary_pairs::adjacent, {1, 0, 1, 0, 5});
+  CHECK(static_cast<double>(adjacent[0]) == doctest::Approx(std::cos(3.0)));
+  CHECK(static_cast<double>(adjacent[1]) == doctest::Approx(std::sin(3.0)));
+  CHECK(static_cast<double>(adjacent[3]) == doctest::Approx(std::sin(0.03)));
+  CHECK(adjacent[4] == 5);
+  auto const halves = turned(engine::rotary_pairs::halves, {1, 1, 0, 0, 5});
+  CHECK(static_cast<double>(halves[0]) == doctest::Approx(std::cos(3.0)));
+  CHECK(static_cast<double>(halves[2]) == doctest::Approx(std::sin(3.0)));
+  CHECK(static_cast<double>(halves[3]) == doctest::Approx(std::sin(0.03)));
+  CHECK(halves[4] == 5);
+}
+
+TEST_CASE("rope: types that are not supported are refused by name") {
+  for (auto const* const text : {R"({"rope_theta": 1e4, "rope_scaling": {"type": "dynamic", "factor": 2}})",
+                                 R"({"rope_parameters": {"rope_theta": 1e4, "rope_type": "dynamic", "factor": 2}})"}) {
+    CHECK_THROWS_WITH_AS(engine::read_rope(cull::config_view{text, "config.json"}, 8, engine::rotary_pairs::halves),
+                         doctest::Contains("'dynamic'"), cull::error);
+  }
 }
 
 TEST_CASE("random_stream: repeatable, streams and seeds differ, uniform in [0, 1)") {
