@@ -22,9 +22,9 @@ struct impl<expert_mlp_op, on_cpu> {
     matrix_view<float> const hidden{inner.data(), x.rows(), width};
     product<Precision>(exec, x, expert.up, expert.up_bias, hidden);
     if (rows(expert.gate) > 0) {
-      std::vector<float> gate(inner.size());
-      product<Precision>(exec, x, expert.gate, expert.gate_bias, {gate.data(), x.rows(), width});
-      visit_activation(activation, [&](auto const& act) { activate(act, gate, inner); });
+      std::vector<float> gated(inner.size());
+      product<Precision>(exec, x, expert.gate, expert.gate_bias, {gated.data(), x.rows(), width});
+      visit_activation(activation, [&](auto const& act) { activate(act, gated, inner); });
     } else {
       check_bias(expert.gate_bias, 0);
       visit_activation(activation, [&](auto const& act) { activate(act, inner); });
@@ -49,9 +49,9 @@ struct impl<expert_mlp_op, on_cpu> {
   }
 
   template <class Activation>
-  static void activate(Activation const& act, std::vector<float> const& gate, std::vector<float>& inner) {
+  static void activate(Activation const& act, std::vector<float> const& gated, std::vector<float>& inner) {
     if constexpr (std::is_invocable_v<Activation const&, float, float>) {
-      for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gate[i], inner[i]);
+      for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gated[i], inner[i]);
     } else {
       throw error{errc::out_of_range, "expert_mlp: the expert has a gate, and the activation takes one argument only"};
     }

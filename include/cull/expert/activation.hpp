@@ -23,7 +23,7 @@ CULL_HD constexpr float within(float x, float limit) noexcept { return x < -limi
 template <class Function>
 struct gated_by {
   CULL_HD constexpr float operator()(float x) const noexcept { return Function::of(x); }
-  CULL_HD constexpr float operator()(float gate, float up) const noexcept { return Function::of(gate) * up; }
+  CULL_HD constexpr float operator()(float gated, float up) const noexcept { return Function::of(gated) * up; }
 };
 
 struct silu_function {
@@ -55,8 +55,8 @@ struct clamped_swiglu {
   float alpha = 1.702f;
   float limit = 7.0f;
 
-  CULL_HD constexpr float operator()(float gate, float up) const noexcept {
-    return (detail::within(up, limit) + 1.0f) * (*this)(gate);
+  CULL_HD constexpr float operator()(float gated, float up) const noexcept {
+    return (detail::within(up, limit) + 1.0f) * (*this)(gated);
   }
   CULL_HD constexpr float operator()(float x) const noexcept {
     float const g = detail::at_most(x, limit);
@@ -68,8 +68,8 @@ struct clamped_swiglu {
 struct limited_silu {
   float limit = 7.0f;
 
-  CULL_HD constexpr float operator()(float gate, float up) const noexcept {
-    return (*this)(gate) * (limit > 0.0f ? detail::within(up, limit) : up);
+  CULL_HD constexpr float operator()(float gated, float up) const noexcept {
+    return (*this)(gated) * (limit > 0.0f ? detail::within(up, limit) : up);
   }
   CULL_HD constexpr float operator()(float x) const noexcept {
     return limit > 0.0f ? detail::at_most(silu_f32(x), limit) : silu_f32(x);
@@ -106,8 +106,8 @@ CULL_HD constexpr decltype(auto) visit_activation(activation_settings const& set
 struct model_activation {
   activation_settings settings;
 
-  CULL_HD float operator()(float gate, float up) const {
-    return visit_activation(settings, [&](auto const& known) { return known(gate, up); });
+  CULL_HD float operator()(float gated, float up) const {
+    return visit_activation(settings, [&](auto const& known) { return known(gated, up); });
   }
   CULL_HD float operator()(float x) const {
     return visit_activation(settings, [&](auto const& known) { return known(x); });

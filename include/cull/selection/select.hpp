@@ -85,10 +85,10 @@ inline layer_selection select_layer(std::span<double const> scores, keep budget)
   return out;
 }
 
-/// Scores every expert of a observation by `criterion` (more is better) and keeps the best of each layer.
+/// Scores every expert of an observation by `score_of` (more is better) and keeps the best of each layer.
 /// A function of the observation's bits alone. Throws `errc::rejected_values`, and what `select_layer` throws.
 template <measure... Measures, class Criterion>
-selection select(observation<Measures...> const& seen, Criterion&& criterion, keep budget) {
+selection select(observation<Measures...> const& seen, Criterion&& score_of, keep budget) {
   seen.require_sound();
   selection out;
   for (int const layer : seen.layers()) {
@@ -96,7 +96,7 @@ selection select(observation<Measures...> const& seen, Criterion&& criterion, ke
     std::vector<int> never;
     for (int e = 0; e < seen.experts(layer); ++e) {
       auto const sums = seen.sums(layer, e);
-      scores.push_back(static_cast<double>(criterion(sums)));
+      scores.push_back(static_cast<double>(score_of(sums)));
       if constexpr (requires { sums.count(); }) {
         if (sums.count() == 0) never.push_back(e);
       }
