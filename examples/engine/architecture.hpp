@@ -24,9 +24,9 @@ struct architecture {
   rotary_pairs pairs = rotary_pairs::halves;
   head_norm query_key_norm = head_norm::none;
   window_rule window = window_rule::none;
-  bool indexer = false;         ///< DeepSeek sparse attention
-  bool sinks = false;           ///< a logit per head that takes its share of the softmax and gives nothing
-  double rotary_share = 1;      ///< of a head's values, where config.json has no `partial_rotary_factor`
+  bool indexer = false;     ///< DeepSeek sparse attention
+  bool sinks = false;       ///< a logit per head that takes its share of the softmax and gives nothing
+  double rotary_share = 1;  ///< of a head's values, where config.json has no `partial_rotary_factor`
   std::string_view shared_count = "n_shared_experts";
 };
 

@@ -39,8 +39,8 @@ struct run_counters {
   std::int64_t batches = 0;  ///< of all layers together
 };
 
-/// A decoder of any architecture of `architecture_of`, layer by layer: one layer's weights (mapped) and the hidden states of all tokens are in memory at a time.
-/// No result depends on batch_tokens, on threads, or on the other sequences of a run.
+/// A decoder of any architecture of `architecture_of`, layer by layer: one layer's weights (mapped) and the hidden states of all
+/// tokens are in memory at a time. No result depends on batch_tokens, on threads, or on the other sequences of a run.
 class decoder {
  public:
   /// `model` must outlive the decoder. Throws errc::unsupported_model, errc::bad_config.

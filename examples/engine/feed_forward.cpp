@@ -81,7 +81,8 @@ std::unique_ptr<feed_forward> load_feed_forward(cull::checkpoint const& model, m
                                                 dense const& products) {
   auto const prefix = "model.layers." + std::to_string(layer) + ".mlp.";
   auto const& routed = model.moe_layers();
-  if (!std::binary_search(routed.begin(), routed.end(), layer)) return std::make_unique<dense_layer>(model, config, prefix, products);
+  if (!std::binary_search(routed.begin(), routed.end(), layer))
+    return std::make_unique<dense_layer>(model, config, prefix, products);
   if (products.policy() == precision::bf16) {
     return std::make_unique<expert_layer<cull::bf16_precision>>(model, config, layer, prefix, products);
   }

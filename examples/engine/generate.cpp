@@ -38,8 +38,9 @@ class generator {
   void finish(std::span<trace> traces, std::size_t first) {
     std::vector<live_trace> live;
     for (std::size_t i = 0; i < traces.size() && settings_.max_tokens > 0; ++i) {
-      live.push_back({first + i, &traces[i], random_stream{settings_.seed, first + i},
-                      std::vector<layer_cache>(layers_.size(), layer_cache{config_.cached_values(), config_.cached_index_values()})});
+      live.push_back(
+          {first + i, &traces[i], random_stream{settings_.seed, first + i},
+           std::vector<layer_cache>(layers_.size(), layer_cache{config_.cached_values(), config_.cached_index_values()})});
     }
     while (!live.empty()) {
       step(live);

@@ -6,8 +6,8 @@
 
 namespace engine {
 
-/// What one layer remembers of one sequence: per position its keys and values (latent attention: the normed latent and the rotated
-/// key that all heads share), and the indexer's key in layers that have an indexer.
+/// What one layer remembers of one sequence: per position its keys and values (latent attention: the normed latent and the
+/// rotated key that all heads share), and the indexer's key in layers that have an indexer.
 class layer_cache {
  public:
   layer_cache() = default;

@@ -17,8 +17,8 @@ cull::weight_matrix load_query(cull::checkpoint const& model, latent_sizes const
 
 }  // namespace
 
-latent_attention::latent_attention(cull::checkpoint const& model, model_config const& config, std::string const& prefix, bool full,
-                                   dense const& products)
+latent_attention::latent_attention(cull::checkpoint const& model, model_config const& config, std::string const& prefix,
+                                   bool full, dense const& products)
     : config_(config),
       sizes_(config.latent),
       products_(products),

@@ -46,7 +46,8 @@ void check_supported(cull::checkpoint const& model, architecture const& kind) {
   for (auto const* const key : {"use_bias", "mlp_bias"}) {
     if (config.boolean(key, false)) refuse(config, std::string{key} + " is not supported");
   }
-  if (auto const act = config.text("hidden_act", "silu"); act != "silu") refuse(config, "hidden_act '" + act + "' is not supported");
+  if (auto const act = config.text("hidden_act", "silu"); act != "silu")
+    refuse(config, "hidden_act '" + act + "' is not supported");
   if (model.mtp_layers().size() > 1) refuse(config, "more than one MTP layer is not supported");
 }
 

@@ -15,8 +15,8 @@ namespace engine {
 /// Multi-head latent attention, and the indexer of DeepSeek sparse attention where there is one.
 struct latent_sizes {
   std::int64_t hidden = 0, heads = 0;
-  std::int64_t query_rank = 0;  ///< 0: queries come straight from the hidden state
-  std::int64_t latent = 0;      ///< kv_lora_rank
+  std::int64_t query_rank = 0;                   ///< 0: queries come straight from the hidden state
+  std::int64_t latent = 0;                       ///< kv_lora_rank
   std::int64_t nope = 0, rotary = 0, value = 0;  ///< sizes per head
   std::int64_t index_heads = 0, index_dim = 0, index_topk = 0;
   std::vector<bool> full_indexer = {};  ///< per layer, the MTP layer last; empty: no indexer

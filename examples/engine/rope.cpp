@@ -22,7 +22,8 @@ class rope_keys {
     return config_.text("rope_parameters.rope_type", config_.text("rope_scaling.rope_type", old));
   }
   double theta() const {
-    return config_.has("rope_parameters.rope_theta") ? config_.number("rope_parameters.rope_theta") : config_.number("rope_theta");
+    return config_.has("rope_parameters.rope_theta") ? config_.number("rope_parameters.rope_theta")
+                                                     : config_.number("rope_theta");
   }
   bool has(std::string const& key) const { return config_.has(place(key)); }
   double number(std::string const& key) const { return config_.number(place(key)); }
@@ -52,7 +53,8 @@ double correction_pair(double rotations, std::int64_t dims, double theta, double
 
 float product(float a, float b) { return static_cast<float>(static_cast<double>(a) * static_cast<double>(b)); }
 
-/// Slow pairs keep their range of angles over the longer context (interpolated), fast ones their speed. `periods`: theta^(2i/dims).
+/// Slow pairs keep their range of angles over the longer context (interpolated), fast ones their speed. `periods`:
+/// theta^(2i/dims).
 std::vector<float> stretched(std::vector<float> const& periods, rope_keys const& keys) {
   auto const dims = 2 * static_cast<std::int64_t>(periods.size());
   double const context = keys.number("original_max_position_embeddings");

@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "expert/matrices.hpp"
+#include "support/levels.hpp"
 
 namespace {
 
 using cull::bf16_format;
 using cull::f32_format;
-using cull::on_cpu;
 using expert_test::catch_error;
 using expert_test::empty_tokens;
 using expert_test::made;
@@ -23,6 +23,8 @@ using expert_test::random_tokens;
 using expert_test::same_bits;
 using expert_test::stored;
 using expert_test::tokens_block;
+using test_support::at_every_level;
+using test_support::cpu;
 using kind = cull::activation_settings::kind;
 
 struct shape {
@@ -35,8 +37,7 @@ std::vector<shape> every_shape() {
   std::vector<shape> out;
   for (bool const gated : {true, false}) {
     for (bool const biased : {true, false}) {
-      for (auto const what :
-           {kind::silu, kind::gelu, kind::gelu_tanh, kind::relu2, kind::clamped_swiglu, kind::limited_silu}) {
+      for (auto const what : {kind::silu, kind::gelu, kind::gelu_tanh, kind::relu2, kind::clamped_swiglu, kind::limited_silu}) {
         out.push_back({gated, biased, what});
       }
     }
@@ -68,7 +69,11 @@ struct owned_expert {
     down_bias = from.values(hidden, -1.0f, 1.0f);
   }
   cull::gated_expert<cull::matrix<F>> view() const {
-    return {of.gated ? made<F>::view(gate) : cull::matrix<F>{}, made<F>::view(up), made<F>::view(down), gate_bias, up_bias,
+    return {of.gated ? made<F>::view(gate) : cull::matrix<F>{},
+            made<F>::view(up),
+            made<F>::view(down),
+            gate_bias,
+            up_bias,
             down_bias};
   }
   /// alpha and limit are such that clamps happen.
@@ -132,7 +137,7 @@ void check_formula(shape const& s) {
   owned_expert<F> const e{s, 24, 17, 81};
   auto const x = random_tokens(6, 24, 82);
   auto y = empty_tokens(6, 24);
-  cull::expert_mlp(on_cpu{2}, e.view(), x.view(), y.view(), cull::model_activation{e.activation()});
+  cull::expert_mlp(cpu(2), e.view(), x.view(), y.view(), cull::model_activation{e.activation()});
   for (std::int64_t t = 0; t < 6; ++t) {
     auto const right = in_double(e, row_of(x, t));
     for (std::int64_t h = 0; h < 24; ++h) {
@@ -152,11 +157,11 @@ void check_companions(shape const& s) {
   auto const x = expert_test::cancelling_tokens(130, hidden, 92);
   auto alone = empty_tokens(130, hidden);
   for (std::int64_t t = 0; t < 130; ++t) {
-    cull::expert_mlp<Precision>(on_cpu{}, e.view(), x.view().rows(t, 1), alone.view().rows(t, 1), act);
+    cull::expert_mlp<Precision>(cpu(), e.view(), x.view().rows(t, 1), alone.view().rows(t, 1), act);
   }
   for (std::int64_t m = 1; m <= 130; ++m) {
     auto y = empty_tokens(m, hidden);
-    cull::expert_mlp<Precision>(on_cpu{static_cast<int>(m % 3) + 1}, e.view(), x.view().rows(130 - m, m), y.view(), act);
+    cull::expert_mlp<Precision>(cpu(static_cast<int>(m % 3) + 1), e.view(), x.view().rows(130 - m, m), y.view(), act);
     for (std::int64_t t = 0; t < m; ++t) REQUIRE(same_bits(y.view().row(t), alone.view().row(130 - m + t)));
   }
 }
@@ -176,28 +181,34 @@ struct layer_of_four {
 }  // namespace
 
 TEST_CASE("expert_mlp: with and without gate and biases, with every activation, against the formula in f64") {
-  for (auto const& s : every_shape()) {
-    check_formula<f32_format>(s);
-    check_formula<bf16_format>(s);
-  }
+  at_every_level([&] {
+    for (auto const& s : every_shape()) {
+      check_formula<f32_format>(s);
+      check_formula<bf16_format>(s);
+    }
+  });
 }
 
 TEST_CASE("expert_mlp: every kind of expert gives a token the same bits alone and among 1 to 130") {
-  for (auto const& s : every_shape()) check_companions<cull::f32_precision>(s);
-  check_companions<cull::bf16_precision>({true, true, kind::clamped_swiglu});
-  check_companions<cull::bf16_precision>({false, true, kind::relu2});
+  at_every_level([&] {
+    for (auto const& s : every_shape()) check_companions<cull::f32_precision>(s);
+    check_companions<cull::bf16_precision>({true, true, kind::clamped_swiglu});
+    check_companions<cull::bf16_precision>({false, true, kind::relu2});
+  });
 }
 
 TEST_CASE("expert_mlp: a bias is added in f32 to the rounded product") {
-  std::vector<float> const one{1.0f};
-  std::vector<float> const bias{0x1p-24f};
-  cull::matrix<f32_format> const w{{one.data(), 1}, 1, 1};
-  cull::gated_expert<cull::matrix<f32_format>> const e{{}, w, w, {}, {}, bias};
-  std::vector<float> const x{1.0f + 0x1p-23f};
-  std::vector<float> y(1);
-  auto const same = [](float value) { return value; };
-  cull::expert_mlp(on_cpu{}, e, cull::matrix_view<float const>{x.data(), 1, 1}, cull::matrix_view<float>{y.data(), 1, 1}, same);
-  CHECK(y[0] == 1.0f + 0x1p-22f);  // a tie, to even
+  at_every_level([&] {
+    std::vector<float> const one{1.0f};
+    std::vector<float> const bias{0x1p-24f};
+    cull::matrix<f32_format> const w{{one.data(), 1}, 1, 1};
+    cull::gated_expert<cull::matrix<f32_format>> const e{{}, w, w, {}, {}, bias};
+    std::vector<float> const x{1.0f + 0x1p-23f};
+    std::vector<float> y(1);
+    auto const same = [](float value) { return value; };
+    cull::expert_mlp(cpu(), e, cull::matrix_view<float const>{x.data(), 1, 1}, cull::matrix_view<float>{y.data(), 1, 1}, same);
+    CHECK(y[0] == 1.0f + 0x1p-22f);  // a tie, to even
+  });
 }
 
 TEST_CASE("expert_mlp: refuses biases that do not fit, and activations that take another number of arguments") {
@@ -208,7 +219,7 @@ TEST_CASE("expert_mlp: refuses biases that do not fit, and activations that take
   auto const refused = [&](auto change) {
     auto view = e.view();
     change(view);
-    return catch_error([&] { cull::expert_mlp(on_cpu{}, view, x.view(), y.view()); });
+    return catch_error([&] { cull::expert_mlp(cpu(), view, x.view(), y.view()); });
   };
   CHECK_FALSE(refused([](auto&) {}).thrown);
   CHECK(refused([&](auto& v) { v.gate_bias = four; }).code == cull::errc::shape_mismatch);
@@ -221,58 +232,62 @@ TEST_CASE("expert_mlp: refuses biases that do not fit, and activations that take
   auto const product = [](float gate, float up) { return gate * up; };
   auto const square = [](float value) { return value * value; };
   auto const with = [&](auto const& expert, auto const& activation) {
-    return catch_error([&] { cull::expert_mlp(on_cpu{}, expert, x.view(), y.view(), activation); }).code;
+    return catch_error([&] { cull::expert_mlp(cpu(), expert, x.view(), y.view(), activation); }).code;
   };
   CHECK(with(view, product) == cull::errc::out_of_range);
   CHECK(with(e.view(), square) == cull::errc::out_of_range);
-  CHECK_FALSE(catch_error([&] { cull::expert_mlp(on_cpu{}, view, x.view(), y.view(), square); }).thrown);
+  CHECK_FALSE(catch_error([&] { cull::expert_mlp(cpu(), view, x.view(), y.view(), square); }).thrown);
 }
 
 TEST_CASE("run_experts: gates on the input are those of f(w x) for w x rounded to f32, and not f(x)") {
-  layer_of_four const experts;
-  std::vector<std::int32_t> const ids{0, 3, 1, 2, 0, 1};
-  std::vector<float> const weights{0.1f, 0.7f, 0.3f, 1.0f, 0.0f, 0.9f};
-  auto const x = random_tokens(3, 16, 3);
-  auto outputs = empty_tokens(6, 16);
-  cull::routing<> const chosen{{ids.data(), 3, 2}, {weights.data(), 3, 2}};
-  cull::run_experts(on_cpu{2}, experts.all(), x.view(), chosen, outputs.view(), cull::silu{}, {.gate_on_input = true});
-  for (std::int64_t row = 0; row < 6; ++row) {
-    auto const at = static_cast<std::size_t>(row);
-    auto scaled = random_tokens(1, 16, 3);
-    for (std::int64_t h = 0; h < 16; ++h) scaled.values[static_cast<std::size_t>(h)] = weights[at] * x.at(row / 2, h);
-    auto alone = empty_tokens(1, 16);
-    cull::expert_mlp(on_cpu{}, experts.views[static_cast<std::size_t>(ids[at])], scaled.view(), alone.view());
-    CHECK(same_bits(outputs.view().row(row), alone.view().row(0)));
-    auto const right = in_double(experts.owned[static_cast<std::size_t>(ids[at])], row_of(x, row / 2, weights[at]));
-    for (std::int64_t h = 0; h < 16; ++h) {
-      CHECK(std::abs(static_cast<double>(outputs.at(row, h)) - right[static_cast<std::size_t>(h)]) <= 2e-6 * size_of(right));
+  at_every_level([&] {
+    layer_of_four const experts;
+    std::vector<std::int32_t> const ids{0, 3, 1, 2, 0, 1};
+    std::vector<float> const weights{0.1f, 0.7f, 0.3f, 1.0f, 0.0f, 0.9f};
+    auto const x = random_tokens(3, 16, 3);
+    auto outputs = empty_tokens(6, 16);
+    cull::routing<> const chosen{{ids.data(), 3, 2}, {weights.data(), 3, 2}};
+    cull::run_experts(cpu(2), experts.all(), x.view(), chosen, outputs.view(), cull::silu{}, {.gate_on_input = true});
+    for (std::int64_t row = 0; row < 6; ++row) {
+      auto const at = static_cast<std::size_t>(row);
+      auto scaled = random_tokens(1, 16, 3);
+      for (std::int64_t h = 0; h < 16; ++h) scaled.values[static_cast<std::size_t>(h)] = weights[at] * x.at(row / 2, h);
+      auto alone = empty_tokens(1, 16);
+      cull::expert_mlp(cpu(), experts.views[static_cast<std::size_t>(ids[at])], scaled.view(), alone.view());
+      CHECK(same_bits(outputs.view().row(row), alone.view().row(0)));
+      auto const right = in_double(experts.owned[static_cast<std::size_t>(ids[at])], row_of(x, row / 2, weights[at]));
+      for (std::int64_t h = 0; h < 16; ++h) {
+        CHECK(std::abs(static_cast<double>(outputs.at(row, h)) - right[static_cast<std::size_t>(h)]) <= 2e-6 * size_of(right));
+      }
     }
-  }
+  });
 }
 
 TEST_CASE("run_experts: zero-compute experts give their input, and no id beyond them is one") {
-  layer_of_four const experts;
-  auto const x = random_tokens(2, 16, 5);
-  std::vector<float> const weights{0.5f, 0.25f, 0.5f, 2.0f};
-  auto const run = [&](std::vector<std::int32_t> const& ids, bool gate_on_input, int zero_experts) {
-    auto outputs = empty_tokens(4, 16);
-    cull::routing<> const chosen{{ids.data(), 2, 2}, {weights.data(), 2, 2}};
-    cull::run_experts(on_cpu{2}, experts.all(), x.view(), chosen, outputs.view(), cull::silu{}, {gate_on_input, zero_experts});
-    return outputs;
-  };
-  auto const plain = run({1, 4, 5, 6}, false, 3);
-  CHECK(same_bits(plain.view().row(1), x.view().row(0)));
-  CHECK(same_bits(plain.view().row(2), x.view().row(1)));
-  CHECK(same_bits(plain.view().row(3), x.view().row(1)));
-  auto alone = empty_tokens(1, 16);
-  cull::expert_mlp(on_cpu{}, experts.views[1], x.view().rows(0, 1), alone.view());
-  CHECK(same_bits(plain.view().row(0), alone.view().row(0)));
-  auto const weighted = run({1, 4, 5, 6}, true, 3);
-  for (std::int64_t h = 0; h < 16; ++h) {
-    CHECK(weighted.at(1, h) == 0.25f * x.at(0, h));
-    CHECK(weighted.at(3, h) == 2.0f * x.at(1, h));
-  }
-  auto const refused = [&](int zero_experts) { return catch_error([&] { run({1, 4, 5, 6}, false, zero_experts); }); };
-  CHECK(refused(2).text == "routing: token 1 goes to expert 6 of 6");
-  CHECK(refused(0).text == "routing: token 0 goes to expert 4 of 4");
+  at_every_level([&] {
+    layer_of_four const experts;
+    auto const x = random_tokens(2, 16, 5);
+    std::vector<float> const weights{0.5f, 0.25f, 0.5f, 2.0f};
+    auto const run = [&](std::vector<std::int32_t> const& ids, bool gate_on_input, int zero_experts) {
+      auto outputs = empty_tokens(4, 16);
+      cull::routing<> const chosen{{ids.data(), 2, 2}, {weights.data(), 2, 2}};
+      cull::run_experts(cpu(2), experts.all(), x.view(), chosen, outputs.view(), cull::silu{}, {gate_on_input, zero_experts});
+      return outputs;
+    };
+    auto const plain = run({1, 4, 5, 6}, false, 3);
+    CHECK(same_bits(plain.view().row(1), x.view().row(0)));
+    CHECK(same_bits(plain.view().row(2), x.view().row(1)));
+    CHECK(same_bits(plain.view().row(3), x.view().row(1)));
+    auto alone = empty_tokens(1, 16);
+    cull::expert_mlp(cpu(), experts.views[1], x.view().rows(0, 1), alone.view());
+    CHECK(same_bits(plain.view().row(0), alone.view().row(0)));
+    auto const weighted = run({1, 4, 5, 6}, true, 3);
+    for (std::int64_t h = 0; h < 16; ++h) {
+      CHECK(weighted.at(1, h) == 0.25f * x.at(0, h));
+      CHECK(weighted.at(3, h) == 2.0f * x.at(1, h));
+    }
+    auto const refused = [&](int zero_experts) { return catch_error([&] { run({1, 4, 5, 6}, false, zero_experts); }); };
+    CHECK(refused(2).text == "routing: token 1 goes to expert 6 of 6");
+    CHECK(refused(0).text == "routing: token 0 goes to expert 4 of 4");
+  });
 }

@@ -9,16 +9,18 @@
 #include <vector>
 
 #include "expert/matrices.hpp"
+#include "support/levels.hpp"
 
 namespace {
 
 using cull::nvfp4_modelopt;
-using cull::on_cpu;
 using expert_test::catch_error;
 using expert_test::empty_tokens;
 using expert_test::made;
 using expert_test::random_tokens;
 using expert_test::tokens_block;
+using test_support::at_every_level;
+using test_support::cpu;
 
 constexpr std::int64_t hidden = 32;
 constexpr std::int64_t width = 16;
@@ -68,11 +70,11 @@ void check_each_alone(int threads) {
   random_routing const chosen{50, 7, 5};
   auto const x = random_tokens(50, hidden, 6);
   auto outputs = empty_tokens(50 * k, hidden);
-  cull::run_experts<Precision>(on_cpu{threads}, experts.all(), x.view(), chosen.view(), outputs.view());
+  cull::run_experts<Precision>(cpu(threads), experts.all(), x.view(), chosen.view(), outputs.view());
   for (std::int64_t row = 0; row < 50 * k; ++row) {
     auto alone = empty_tokens(1, hidden);
     auto const expert = static_cast<std::size_t>(chosen.ids[static_cast<std::size_t>(row)]);
-    cull::expert_mlp<Precision>(on_cpu{}, experts.views[expert], x.view().rows(row / k, 1), alone.view());
+    cull::expert_mlp<Precision>(cpu(), experts.views[expert], x.view().rows(row / k, 1), alone.view());
     REQUIRE(expert_test::same_bits(outputs.view().row(row), alone.view().row(0)));
   }
 }
@@ -80,22 +82,26 @@ void check_each_alone(int threads) {
 }  // namespace
 
 TEST_CASE("run_experts: every chosen pair has the bits of that expert on that token alone, with 1, 2 and 4 threads") {
-  for (int const threads : {1, 2, 4}) {
-    check_each_alone<cull::f32_precision>(threads);
-    check_each_alone<cull::bf16_precision>(threads);
-  }
+  at_every_level([&] {
+    for (int const threads : {1, 2, 4}) {
+      check_each_alone<cull::f32_precision>(threads);
+      check_each_alone<cull::bf16_precision>(threads);
+    }
+  });
 }
 
 TEST_CASE("run_experts: an expert that no token chose is not touched") {
-  experts_and_bytes experts{5};
-  experts.views[3] = {};
-  std::vector<std::int32_t> const ids{0, 2, 4, 1, 2, 4};
-  std::vector<float> const weights(6, 1.0f);
-  auto const x = random_tokens(2, hidden, 7);
-  auto outputs = empty_tokens(2 * k, hidden);
-  cull::routing<> const chosen{{ids.data(), 2, k}, {weights.data(), 2, k}};
-  CHECK_NOTHROW(cull::run_experts(on_cpu{}, experts.all(), x.view(), chosen, outputs.view()));
-  CHECK(std::none_of(outputs.values.begin(), outputs.values.end(), [](float v) { return v == -77.0f; }));
+  at_every_level([&] {
+    experts_and_bytes experts{5};
+    experts.views[3] = {};
+    std::vector<std::int32_t> const ids{0, 2, 4, 1, 2, 4};
+    std::vector<float> const weights(6, 1.0f);
+    auto const x = random_tokens(2, hidden, 7);
+    auto outputs = empty_tokens(2 * k, hidden);
+    cull::routing<> const chosen{{ids.data(), 2, k}, {weights.data(), 2, k}};
+    CHECK_NOTHROW(cull::run_experts(cpu(), experts.all(), x.view(), chosen, outputs.view()));
+    CHECK(std::none_of(outputs.values.begin(), outputs.values.end(), [](float v) { return v == -77.0f; }));
+  });
 }
 
 TEST_CASE("run_experts: refuses shapes and ids that do not fit") {
@@ -107,7 +113,7 @@ TEST_CASE("run_experts: refuses shapes and ids that do not fit") {
     auto const x = random_tokens(x_tokens, x_cols, 8);
     auto outputs = empty_tokens(out_rows, out_cols);
     cull::routing<> const chosen{{ids.data(), 2, k}, {weights.data(), 2, k}};
-    return catch_error([&] { cull::run_experts(on_cpu{2}, experts.all(), x.view(), chosen, outputs.view()); });
+    return catch_error([&] { cull::run_experts(cpu(2), experts.all(), x.view(), chosen, outputs.view()); });
   };
   CHECK_FALSE(refused(2, hidden, 6, hidden, 3).thrown);
   CHECK(refused(3, hidden, 6, hidden, 3).code == cull::errc::shape_mismatch);
@@ -124,7 +130,7 @@ TEST_CASE("combine: weighted sums and norms against long double, the same bits w
   for (int const threads : {1, 2, 4}) {
     auto y = empty_tokens(100, hidden);
     std::vector<double> norms(100 * k);
-    cull::combine(on_cpu{threads}, chosen.view(), outputs.view(), y.view(), {norms.data(), 100, k});
+    cull::combine(cpu(threads), chosen.view(), outputs.view(), y.view(), {norms.data(), 100, k});
     for (std::int64_t t = 0; t < 100; ++t) {
       for (std::int64_t h = 0; h < hidden; ++h) {
         long double sum = 0, magnitude = 0;
@@ -152,8 +158,7 @@ TEST_CASE("combine: norms do not overflow where squares of f32 would") {
   std::vector<float> const f{3e38f, 0.0f, 3e38f, 0.0f};
   std::vector<float> y(4);
   double norm = 0;
-  cull::combine(on_cpu{}, cull::routing<>{{&id, 1, 1}, {&weight, 1, 1}}, {f.data(), 1, 4}, {y.data(), 1, 4},
-                {&norm, 1, 1});
+  cull::combine(cpu(), cull::routing<>{{&id, 1, 1}, {&weight, 1, 1}}, {f.data(), 1, 4}, {y.data(), 1, 4}, {&norm, 1, 1});
   CHECK(norm == doctest::Approx(3e38 * std::sqrt(2.0)).epsilon(1e-6));
   CHECK(y == std::vector<float>{1.5e38f, 0.0f, 1.5e38f, 0.0f});
 }
@@ -166,7 +171,7 @@ TEST_CASE("combine: refuses shapes that do not fit") {
     auto y = empty_tokens(y_rows, y_cols);
     std::vector<double> norms(static_cast<std::size_t>(n_rows * n_cols));
     auto const problem = catch_error([&] {
-      cull::combine(on_cpu{}, chosen.view(), outputs.view(), y.view(), {norms.data(), n_rows, n_cols});
+      cull::combine(cpu(), chosen.view(), outputs.view(), y.view(), {norms.data(), n_rows, n_cols});
     });
     return problem.thrown && problem.code == cull::errc::shape_mismatch;
   };

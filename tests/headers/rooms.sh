@@ -11,13 +11,13 @@ for i in "${!rooms[@]}"; do rank[${rooms[i]}]=$i; done
 bad=0 checked=0
 complain() { echo "$1"; bad=1; }
 while read -r file; do
-  room=$(dirname "$file"); [[ $room == . ]] && room=root
+  room=${file%%/*}; [[ $room == "$file" ]] && room=root
   umbrella=no
   [[ -n ${rank[$room]:-} ]] || { complain "$file is in a folder that is no room"; continue; }
   if [[ $room == root && ! $file =~ ^(config|version|error|executor)\.hpp$ ]]; then umbrella=yes; fi
   while read -r included; do
     checked=$((checked + 1))
-    target=$(dirname "$included"); [[ $target == . ]] && target=root
+    target=${included%%/*}; [[ $target == "$included" ]] && target=root
     if [[ $umbrella == yes ]]; then continue; fi
     [[ -n ${rank[$target]:-} ]] || { complain "$file includes cull/$included of no room"; continue; }
     if [[ $target == root && ! $included =~ ^(config|version|error|executor)\.hpp$ ]]; then

@@ -114,7 +114,7 @@ std::vector<float> activations(std::int64_t tokens, std::int64_t cols) {
 template <class F>
 std::vector<float> product(std::vector<float> const& x, std::int64_t tokens, matrix<F> const& w) {
   std::vector<float> y(static_cast<std::size_t>(tokens * w.rows));
-  cull::matmul(on_cpu{2}, matrix_view<float const>{x.data(), tokens, w.cols}, w,
+  cull::matmul(on_cpu{2, cull::isa::portable}, matrix_view<float const>{x.data(), tokens, w.cols}, w,
                matrix_view<float>{y.data(), tokens, w.rows});
   return y;
 }

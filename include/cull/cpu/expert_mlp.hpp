@@ -68,8 +68,8 @@ struct impl<expert_mlp_op, on_cpu> {
 
   static void check_bias(array_view<float const> bias, std::int64_t size) {
     if (bias.size() == size) return;
-    throw error{errc::shape_mismatch, "expert_mlp: a bias has " + std::to_string(bias.size()) + " values for a product of " +
-                                          std::to_string(size)};
+    throw error{errc::shape_mismatch,
+                "expert_mlp: a bias has " + std::to_string(bias.size()) + " values for a product of " + std::to_string(size)};
   }
 };
 

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include <cull/cpu/kernels.hpp>
 #include <cull/cpu/on_cpu.hpp>
+#include <cull/cpu/tiled_product.hpp>
 #include <cull/expert/matmul.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -44,23 +46,44 @@ struct ordered_dot {
   }
 
  private:
-  static double join(double const* s) noexcept {
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-  }
+  static double join(double const* s) noexcept { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
 };
 
 }  // namespace detail
 
-/// Reference: x widened once, each weight row decoded once per batch, rows spread over threads.
+/// x packed once; strips of rows over threads, decoded into L1 and multiplied with all tokens. Where there is no kernel for the
+/// machine: the reference, x widened once, each weight row decoded once per batch.
 template <>
 struct impl<matmul_op, on_cpu> {
   template <class Precision, matrix_format F>
   static void run(on_cpu const& exec, matrix_view<float const> x, matrix<F> const& w, matrix_view<float> y) {
-    auto const panel = widened<Precision>(x);
     // Starting threads costs some 30 us: below a million products one thread is faster.
     bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 20);
+    bool const done = detail::with_kernel<Precision>(
+        exec, exact_in_bf16<F>, [&]<class Kernel>() { tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y); });
+    if (!done) reference<Precision>(small ? on_cpu{1} : exec, x, w, y);
+  }
+
+ private:
+  template <class Precision, class Kernel>
+  static void tiled(on_cpu const& exec, bool small, matrix_view<float const> x, Precision, detail::weight_rows<Kernel> const& w,
+                    matrix_view<float> y) {
+    detail::token_panel<Kernel> panel;
+    panel.fill(small ? on_cpu{1} : exec, x.rows(), x.cols(), detail::activation_source<Precision>{x});
+    detail::for_each_strip_range(exec, w.strips(), 1, small, [&](std::int64_t first, std::int64_t last) {
+      detail::tiled_product<Kernel>{panel}.run(first, last, w, [&](std::int64_t strip, std::int64_t tile, float const* sums) {
+        detail::for_each_output<Kernel>(strip, tile, w.rows, y.rows(), [&](std::int64_t t, std::int64_t n, int at) {
+          y(t, n) = static_cast<float>(static_cast<double>(sums[at]) * w.outer_scale);
+        });
+      });
+    });
+  }
+
+  template <class Precision, matrix_format F>
+  static void reference(on_cpu const& exec, matrix_view<float const> x, matrix<F> const& w, matrix_view<float> y) {
+    auto const panel = widened<Precision>(x);
     constexpr std::int64_t rows_per_task = 16;
-    for_each_index(small ? on_cpu{1} : exec, (w.rows + rows_per_task - 1) / rows_per_task, [&](std::int64_t task) {
+    for_each_index(exec, (w.rows + rows_per_task - 1) / rows_per_task, [&](std::int64_t task) {
       std::vector<float> decoded(static_cast<std::size_t>(w.cols));
       std::vector<double> row(static_cast<std::size_t>(w.cols));
       for (std::int64_t n = task * rows_per_task; n < std::min((task + 1) * rows_per_task, w.rows); ++n) {
@@ -71,7 +94,6 @@ struct impl<matmul_op, on_cpu> {
     });
   }
 
- private:
   template <class Precision>
   static std::vector<double> widened(matrix_view<float const> x) {
     std::vector<double> panel(static_cast<std::size_t>(x.rows() * x.cols()));

@@ -9,24 +9,30 @@
 #include <thread>
 #include <vector>
 
+#include <cull/cpu/isa.hpp>
 #include <cull/executor.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// Executor: this machine's processor, with up to `threads` threads per call (0: as many as the machine has).
-/// No result depends on the number of threads.
+/// Executor: this machine's processor, with up to `threads` threads per call (0: as many as the machine has) and its best
+/// kernels, or those up to `limit`. No result depends on the number of threads. f32 products have the same bits from `isa::avx2`
+/// on.
 struct on_cpu {
   using memory_space = host_memory;
 
   int threads = 1;
+  isa limit = isa::avx512_bf16;
 
   int thread_count() const {
     if (threads > 0) return threads;
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }
+  /// The kernels in use.
+  isa level() const { return std::min(limit, best_isa()); }
 };
 
-/// Calls `body(i)` for every i in [0, size), each once, in no promised order. Rethrows the first exception after all have stopped.
+/// Calls `body(i)` for every i in [0, size), each once, in no promised order. Rethrows the first exception after all have
+/// stopped.
 template <class Body>
 void for_each_index(on_cpu const& exec, std::int64_t size, Body&& body) {
   auto const workers = static_cast<int>(std::min<std::int64_t>(exec.thread_count(), size));

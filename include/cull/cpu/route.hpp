@@ -39,8 +39,8 @@ struct impl<route_op, on_cpu> {
   static void copy_finite(array_view<float const> logits, std::int64_t token, std::vector<float>& scores) {
     for (std::int64_t e = 0; e < logits.size(); ++e) {
       if (!std::isfinite(logits[e])) {
-        throw error{errc::not_finite, "route: the logit of token " + std::to_string(token) + ", expert " + std::to_string(e) +
-                                          " is not finite"};
+        throw error{errc::not_finite,
+                    "route: the logit of token " + std::to_string(token) + ", expert " + std::to_string(e) + " is not finite"};
       }
       scores[static_cast<std::size_t>(e)] = logits[e];
     }

@@ -21,6 +21,8 @@ struct impl<run_experts_op, on_cpu> {
                   routing<> const& chosen, matrix_view<float> outputs, Activation activation, expert_use use) {
     auto const with_weights = static_cast<std::int64_t>(experts.size());
     auto const groups = group_by_expert(chosen, with_weights + use.zero_experts);
+    auto alone = exec;
+    alone.threads = 1;
     for_each_index(exec, groups.experts(), [&](std::int64_t expert) {
       auto const slots = groups.of(expert);
       if (slots.empty()) return;
@@ -31,7 +33,7 @@ struct impl<run_experts_op, on_cpu> {
       if (expert >= with_weights) return scatter(gathered, slots, chosen.k(), outputs);
       std::vector<float> out(in.size());
       matrix_view<float> const result{out.data(), tokens, x.cols()};
-      expert_mlp<Precision>(on_cpu{1}, experts[static_cast<std::size_t>(expert)], gathered, result, activation);
+      expert_mlp<Precision>(alone, experts[static_cast<std::size_t>(expert)], gathered, result, activation);
       scatter(result, slots, chosen.k(), outputs);
     });
   }
@@ -48,7 +50,8 @@ struct impl<run_experts_op, on_cpu> {
     }
   }
 
-  static void scatter(matrix_view<float const> from, std::span<token_slot const> slots, std::int64_t k, matrix_view<float> outputs) {
+  static void scatter(matrix_view<float const> from, std::span<token_slot const> slots, std::int64_t k,
+                      matrix_view<float> outputs) {
     std::int64_t row = 0;
     for (auto const [token, slot] : slots) {
       auto const values = from.row(row++);

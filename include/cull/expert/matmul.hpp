@@ -19,9 +19,10 @@ struct matmul_op;
 
 /// y = x * w^T: x [tokens, K] f32, w [N, K] in any format, y [tokens, N] f32.
 ///
-/// Every output sums its K products in one fixed order whatever the batch, the tile, the threads or the compiler's flags: factors are
-/// f32 values and accumulate in f64, where their product is exact; the matrix's outer scale multiplies the f64 sum, which is rounded
-/// to f32 once. So a token's row has the same bits alone and in company. Throws `errc::shape_mismatch`.
+/// Every output sums its K products in one fixed order whatever the batch, the tile, the threads or the compiler's flags, so a token's
+/// row has the same bits alone and in company. Weights are decoded exactly; the matrix's outer scale multiplies the finished sum in
+/// f64, which is rounded to f32 once. `f32_precision` sums in chains of f32 FMA, `bf16_precision` in f32 from products of bf16 pairs
+/// where the executor has them; the reference (`isa::portable`) sums exact products in f64. Throws `errc::shape_mismatch`.
 template <class Precision = f32_precision, class Exec, class X, class W>
   requires std::same_as<std::remove_const_t<X>, float> && implemented_on<matmul_op, Exec>
 void matmul(Exec const& exec, matrix_view<X, typename Exec::memory_space> x, W const& w,

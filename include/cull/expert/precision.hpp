@@ -11,7 +11,7 @@ struct f32_precision {
   CULL_HD static constexpr float activation(float value) noexcept { return value; }
 };
 
-/// Activations rounded to bf16, as the bf16 model itself does; products accumulate as in `f32_precision`.
+/// Activations rounded to bf16, as the bf16 model itself does. Weights whose decoded values are not bf16 values keep them in f32.
 struct bf16_precision {
   CULL_HD static constexpr float activation(float value) noexcept { return bf16::encode(value).decode(); }
 };

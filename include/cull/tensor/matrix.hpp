@@ -16,8 +16,7 @@ CULL_NAMESPACE_BEGIN
 /// scales lie (beside, inside blocks, per 128x128), whether storage is transposed or one slice of a fused 3-D tensor is the
 /// format's own business. `group`: how many consecutive columns `decode_group` writes; `cols` is a multiple of it.
 /// `decode_group(parts, row, g, out)`: columns `[g*group, (g+1)*group)` of `row`, exact in f32, *without* the outer scale.
-/// `outer_scale(parts)`: factor of the whole matrix, f32 or f64, applied to products after their accumulation in f64 (1 where
-/// there is none).
+/// `outer_scale(parts)`: factor of the whole matrix, f32 or f64, applied to finished sums of products (1 where there is none).
 /// Optional `dequantize_group(parts, row, g, out)`: the format's own bit-exact value, outer scale included.
 template <class F>
 concept matrix_format = std::is_trivially_copyable_v<typename F::parts> &&

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include <cull/config.hpp>
+#include <cull/tensor/fp8.hpp>
+#include <cull/tensor/matrix.hpp>
+#include <cull/tensor/mxfp4.hpp>
+#include <cull/tensor/nvfp4.hpp>
+#include <cull/tensor/plain.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// True for formats whose decoded values, without the outer scale, are bf16 values, so that bf16 products lose nothing of the
+/// weights. A user's format may specialise it.
+template <class F>
+inline constexpr bool exact_in_bf16 = false;
+template <class Dialect, class Layout>
+inline constexpr bool exact_in_bf16<nvfp4<Dialect, Layout>> = true;
+template <>
+inline constexpr bool exact_in_bf16<mxfp4> = true;
+template <>
+inline constexpr bool exact_in_bf16<fp8_tensor> = true;
+template <>
+inline constexpr bool exact_in_bf16<bf16_format> = true;
+
+namespace detail {
+
+/// Any format through `decode_group`: columns [first, first + columns) of a row, without the outer scale.
+template <matrix_format F>
+void decode_columns(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns, float* out) {
+  constexpr std::int64_t group = F::group;
+  float values[group];
+  for (std::int64_t k = first; k < first + columns;) {
+    auto const begin = k / group * group;
+    auto const end = std::min(begin + group, first + columns);
+    if (begin == k && end == begin + group) {
+      F::decode_group(m.parts, row, k / group, out + (k - first));
+    } else {
+      F::decode_group(m.parts, row, k / group, values);
+      std::copy(values + (k - begin), values + (end - begin), out + (k - first));
+    }
+    k = end;
+  }
+}
+
+template <class F>
+inline constexpr bool is_linear_nvfp4 = false;
+template <class Dialect>
+inline constexpr bool is_linear_nvfp4<nvfp4<Dialect, linear>> = true;
+
+/// Shorter ways of a kernel to the same values: decodes `columns`, a multiple of the kernel's group, or returns 0. `ahead`: rows
+/// to the one of which the same columns come next.
+template <class Kernel, matrix_format F>
+std::int64_t decode_directly(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                             typename Kernel::element* out) {
+  auto const& p = m.parts;
+  if constexpr (is_linear_nvfp4<F>) {
+    auto const at = row * p.row_step * p.cols + first;
+    Kernel::decode_nvfp4(p.codes + at / 2, p.scales + at / 16, columns, ahead * p.row_step * p.cols / 2, out);
+    return columns;
+  } else if constexpr (std::is_same_v<F, bf16_format>) {
+    if (p.column_stride != 1) return 0;
+    Kernel::reorder(static_cast<unsigned char const*>(p.data) + 2 * (row * p.stride + first), columns, out);
+    return columns;
+  } else {
+    return 0;
+  }
+}
+
+/// Values, with room for `padded` of them, in a kernel's order.
+template <class Kernel>
+void pack_padded(float* values, std::int64_t size, std::int64_t padded, typename Kernel::element* out) {
+  std::fill(values + size, values + padded, 0.0f);
+  Kernel::pack(values, padded, out);
+}
+
+/// Columns [first, first + columns) of a row for a kernel, padded with zeros to a multiple of its group: at most a chunk, `first`
+/// a multiple of the chunk.
+template <class Kernel, matrix_format F>
+void decode_row(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                typename Kernel::element* out) {
+  constexpr auto group = Kernel::group;
+  auto const known = decode_directly<Kernel>(m, row, first, columns / group * group, ahead, out);
+  if (known == columns) return;
+  float values[Kernel::chunk];
+  decode_columns(m, row, first + known, columns - known, values);
+  pack_padded<Kernel>(values, columns - known, (columns - known + group - 1) / group * group, out + known);
+}
+
+/// A matrix as a kernel reads it: its format is known to `decode` alone, so that products are compiled once per kernel.
+template <class Kernel>
+struct weight_rows {
+  void const* matrix = nullptr;
+  void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                 typename Kernel::element* out) = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  double outer_scale = 1;
+
+  std::int64_t strips() const { return (rows + Kernel::rows - 1) / Kernel::rows; }
+  /// A piece of row `r` of a strip; rows past the last are zeros.
+  void operator()(std::int64_t strip, int r, std::int64_t first, std::int64_t size, typename Kernel::element* out) const {
+    auto const row = strip * Kernel::rows + r;
+    if (row < rows) return decode(matrix, row, first, size, Kernel::rows, out);
+    std::fill(out, out + (size + Kernel::group - 1) / Kernel::group * Kernel::group, typename Kernel::element{0});
+  }
+};
+
+/// `m` must outlive the result.
+template <class Kernel, matrix_format F>
+weight_rows<Kernel> rows_of(matrix<F> const& m) {
+  auto const decode = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                         typename Kernel::element* out) {
+    decode_row<Kernel>(*static_cast<cull::matrix<F> const*>(of), row, first, columns, ahead, out);
+  };
+  return {&m, decode, m.rows, m.cols, static_cast<double>(F::outer_scale(m.parts))};
+}
+
+}  // namespace detail
+
+CULL_NAMESPACE_END

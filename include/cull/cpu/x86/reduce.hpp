@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums of 16 lanes v[4L + j], in one order for all kernels: per j the four L as (v0 + v2) + (v1 + v3), then the four j likewise.
+#pragma once
+
+#include <cull/config.hpp>
+#include <cull/cpu/x86/targets.hpp>
+
+#if CULL_X86
+
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Over L, of two vectors: their halves side by side.
+CULL_TARGET_AVX512 inline __m512 add_quarters(__m512 a, __m512 b) noexcept {
+  return _mm512_add_ps(_mm512_maskz_shuffle_f32x4(0xffff, a, b, 0x44), _mm512_maskz_shuffle_f32x4(0xffff, a, b, 0xee));
+}
+/// Over L, of four vectors: each 128 bits hold one's four sums over j still to be taken.
+CULL_TARGET_AVX512 inline __m512 add_quarters(__m512 a, __m512 b, __m512 c, __m512 d) noexcept {
+  auto const ab = add_quarters(a, b);
+  auto const cd = add_quarters(c, d);
+  return _mm512_add_ps(_mm512_maskz_shuffle_f32x4(0xffff, ab, cd, 0x88), _mm512_maskz_shuffle_f32x4(0xffff, ab, cd, 0xdd));
+}
+CULL_TARGET_AVX512 inline __m512 add_pairs(__m512 a, __m512 b) noexcept {
+  return _mm512_add_ps(_mm512_maskz_unpacklo_ps(0xffff, a, b), _mm512_maskz_unpackhi_ps(0xffff, a, b));
+}
+
+/// Sum of every vector, in the order of `v[0..15]`.
+CULL_TARGET_AVX512 inline __m512 lane_sums_16(__m512 const* v) noexcept {
+  auto const r0 = add_pairs(add_quarters(v[0], v[4], v[8], v[12]), add_quarters(v[1], v[5], v[9], v[13]));
+  auto const r1 = add_pairs(add_quarters(v[2], v[6], v[10], v[14]), add_quarters(v[3], v[7], v[11], v[15]));
+  auto const d0 = _mm512_castps_pd(r0);
+  auto const d1 = _mm512_castps_pd(r1);
+  return _mm512_add_ps(_mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, d0, d1)),
+                       _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, d0, d1)));
+}
+
+/// The same of `v[0..7]`, in the first eight lanes.
+CULL_TARGET_AVX512 inline __m512 lane_sums_8(__m512 const* v) noexcept {
+  auto const r = _mm512_castps_pd(add_pairs(add_quarters(v[0], v[2], v[4], v[6]), add_quarters(v[1], v[3], v[5], v[7])));
+  auto const doubled = _mm512_add_ps(_mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, r, r)),
+                                     _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, r, r)));
+  return _mm512_maskz_compress_ps(0x3333, doubled);
+}
+
+/// The same of one vector held as its lower and upper half.
+CULL_TARGET_AVX2 inline float lane_sum(__m256 lower, __m256 upper) noexcept {
+  auto const halves = _mm256_add_ps(lower, upper);
+  auto const j = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+  auto const pairs = _mm_add_ps(j, _mm_movehl_ps(j, j));
+  return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+}
+
+}  // namespace detail
+
+CULL_NAMESPACE_END
+
+#endif

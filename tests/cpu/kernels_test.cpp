@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels' one order of summation, written down naively, and their bits on every machine, batch and thread count.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "expert/matrices.hpp"
+#include "support/levels.hpp"
+
+namespace {
+
+using expert_test::empty_tokens;
+using expert_test::made;
+using expert_test::random_tokens;
+using expert_test::tokens_block;
+
+/// Chunks of 1024 columns, ascending; in them lane j of 16 takes columns 2j and 2j + 1 of every 32, the even ones first; lanes
+/// v[4L + j] are added over L, (v0 + v2) + (v1 + v3), then over j likewise.
+float ordered_product(float const* x, float const* w, std::int64_t cols) {
+  float total = 0;
+  for (std::int64_t first = 0; first < cols; first += 1024) {
+    auto const size = std::min<std::int64_t>(1024, cols - first);
+    float lane[16] = {};
+    for (std::int64_t k = 0; k < size; k += 32) {
+      for (int odd = 0; odd < 2; ++odd) {
+        for (int j = 0; j < 16; ++j) {
+          auto const at = k + 2 * j + odd;
+          bool const inside = at < size;
+          lane[j] = std::fma(inside ? x[first + at] : 0.0f, inside ? w[first + at] : 0.0f, lane[j]);
+        }
+      }
+    }
+    float quarter[4];
+    for (int j = 0; j < 4; ++j) quarter[j] = (lane[j] + lane[8 + j]) + (lane[4 + j] + lane[12 + j]);
+    float const sum = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+    total = first == 0 ? sum : total + sum;
+  }
+  return total;
+}
+
+template <class Precision, class F>
+tokens_block multiplied(cull::on_cpu exec, tokens_block const& x, cull::matrix<F> const& w) {
+  auto y = empty_tokens(x.tokens, w.rows);
+  cull::matmul<Precision>(exec, x.view(), w, y.view());
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("f32 kernels: the order of summation, to the bit, for whole and broken chunks, tiles and strips") {
+  for (auto const level : {cull::isa::avx2, cull::isa::avx512}) {
+    if (level > cull::best_isa()) continue;
+    for (std::int64_t const cols : {1, 15, 31, 32, 33, 1000, 1024, 1025, 2080}) {
+      for (std::int64_t const rows : {1, 2, 3, 6, 7, 13}) {
+        for (std::int64_t const tokens : {1, 2, 3, 4, 5, 70}) {
+          if (tokens == 70 && rows != 13) continue;
+          auto const w = made<cull::f32_format>::weights(rows, cols, 31);
+          auto const x = random_tokens(tokens, cols, 32);
+          auto const y = multiplied<cull::f32_precision>({2, level}, x, made<cull::f32_format>::view(w));
+          std::int64_t other = 0;
+          for (std::int64_t t = 0; t < tokens; ++t) {
+            for (std::int64_t n = 0; n < rows; ++n) {
+              std::vector<float> row;
+              for (std::int64_t k = 0; k < cols; ++k) row.push_back(static_cast<float>(w.at(n, k)));
+              other += y.at(t, n) != ordered_product(x.view().row(t).data(), row.data(), cols) ? 1 : 0;
+            }
+          }
+          CHECK(other == 0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("f32 kernels: AVX2 and AVX-512 give the same bits in every format") {
+  if (cull::best_isa() < cull::isa::avx512) return;
+  auto const check = [&]<class F>(F, std::int64_t cols) {
+    auto const w = made<F>::weights(45, cols, 41);
+    auto const x = random_tokens(9, cols, 42);
+    auto const view = made<F>::view(w);
+    auto const narrow = multiplied<cull::f32_precision>({1, cull::isa::avx2}, x, view);
+    CHECK(expert_test::same_bits(narrow, multiplied<cull::f32_precision>({2, cull::isa::avx512}, x, view)));
+    CHECK(expert_test::same_bits(narrow, multiplied<cull::f32_precision>({1, cull::isa::avx512_bf16}, x, view)));
+  };
+  for (std::int64_t const cols : {16, 48, 1040, 3072}) {
+    check(cull::nvfp4_modelopt{}, cols);
+    check(cull::bf16_format{}, cols);
+    check(cull::f32_format{}, cols);
+  }
+}
+
+TEST_CASE("bf16 kernel: NVFP4 weights give the bits of the same values stored as bf16 and as NVFP4 in tiles, in every batch") {
+  if (cull::best_isa() < cull::isa::avx512_bf16) return;
+  for (std::int64_t const cols : {16, 64, 80, 2048, 2064, 6144}) {
+    auto w = made<cull::nvfp4_modelopt>::weights(19, cols, 51);
+    auto const x = random_tokens(67, cols, 52);
+    auto const view = made<cull::nvfp4_modelopt>::view(w);
+    std::vector<cull::bf16> values;
+    for (auto const& v : w.decoded) values.push_back(cull::bf16::encode(static_cast<float>(v)));
+    auto plain = multiplied<cull::bf16_precision>({1}, x, cull::matrix<cull::bf16_format>{{values.data(), cols}, 19, cols});
+    for (auto& y : plain.values) y = static_cast<float>(static_cast<double>(y) * static_cast<double>(w.outer));
+    auto const direct = multiplied<cull::bf16_precision>({2}, x, view);
+    CHECK(expert_test::same_bits(direct, plain));
+    auto alone = empty_tokens(1, 19);
+    for (std::int64_t const t : {0, 1, 63, 64, 66}) {
+      cull::matmul<cull::bf16_precision>(cull::on_cpu{}, x.view().rows(t, 1), view, alone.view());
+      CHECK(expert_test::same_bits(alone.view().row(0), direct.view().row(t)));
+    }
+  }
+}
+
+TEST_CASE("kernels: NaN and infinity reach the outputs that they belong to, and no other") {
+  test_support::at_every_level([&] {
+    auto const w = made<cull::f32_format>::weights(9, 70, 61);
+    auto x = random_tokens(6, 70, 62);
+    x.values[static_cast<std::size_t>(2 * x.view().stride() + 69)] = std::numeric_limits<float>::quiet_NaN();
+    x.values[static_cast<std::size_t>(4 * x.view().stride())] = std::numeric_limits<float>::infinity();
+    for (bool const rounded : {false, true}) {
+      auto const view = made<cull::f32_format>::view(w);
+      auto const y = rounded ? multiplied<cull::bf16_precision>(test_support::cpu(), x, view)
+                             : multiplied<cull::f32_precision>(test_support::cpu(), x, view);
+      for (std::int64_t t = 0; t < 6; ++t) {
+        for (std::int64_t n = 0; n < 9; ++n) {
+          CHECK(std::isnan(y.at(t, n)) == (t == 2));
+          CHECK(std::isinf(y.at(t, n)) == (t == 4));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("levels: the limit holds, and no more than the machine has is used") {
+  CHECK(cull::on_cpu{1, cull::isa::portable}.level() == cull::isa::portable);
+  CHECK(cull::on_cpu{}.level() == cull::best_isa());
+  for (auto const each : test_support::levels()) CHECK(cull::on_cpu{1, each}.level() == each);
+}
