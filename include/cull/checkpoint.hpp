@@ -5,6 +5,8 @@
 #include <cull/checkpoint/apply.hpp>
 #include <cull/checkpoint/audit.hpp>
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/conversion.hpp>
+#include <cull/checkpoint/convert.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/observation_file.hpp>
 #include <cull/checkpoint/open.hpp>

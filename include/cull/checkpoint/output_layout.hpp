@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/file_layout.hpp>
+#include <cull/checkpoint/index.hpp>
+#include <cull/checkpoint/json.hpp>
+#include <cull/config.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// Takes the bytes of a tensor piece by piece.
+using byte_sink = std::function<void(std::span<std::byte const>)>;
+
+/// Where a tensor of the output comes from: a whole tensor of the source, some places of one axis, or a function that makes it.
+struct tensor_origin {
+  tensor_info const* source = nullptr;       ///< null: made
+  std::vector<int> const* places = nullptr;  ///< null: all
+  std::size_t axis = 0;
+  std::function<void(byte_sink const&)> make = {};  ///< a pure function of the source's bytes
+};
+
+/// One safetensors file of the output.
+struct output_shard {
+  std::string name;
+  file_layout layout;
+  std::vector<tensor_origin> origins;  ///< beside `layout.tensors`
+};
+
+/// A file of the output that is written as text.
+struct text_file {
+  std::string name;
+  std::string text;
+};
+
+/// Everything about an output directory before a byte is written: a pure function of headers, config and what is asked for. Refers
+/// to the checkpoint.
+struct output_layout {
+  std::vector<output_shard> shards;
+  std::vector<text_file> texts;                    ///< config.json, hf_quant_config.json, index, ...
+  std::vector<std::filesystem::path> side_files;   ///< relative; copied as they are
+  std::vector<std::filesystem::path> left_behind;  ///< weights that are not part of the model
+  cull::ledger ledger;
+  std::uint64_t bytes = 0;  ///< of all files but the manifest
+  std::string made_for = {};  ///< what tensors that are made depend on, beside the source
+};
+
+inline constexpr char plan_file_name[] = "cull-plan.json";
+inline constexpr char manifest_file_name[] = "cull-manifest.json";
+
+namespace detail {
+
+/// Sorts a model's tensors, and those made of them, into the shards of the output, which are called like the source's.
+class shard_collector {
+ public:
+  explicit shard_collector(checkpoint const& model) : model_(model), tensors_(model.shards().size()), origins_(tensors_.size()) {}
+
+  void add(int shard, tensor_info tensor, tensor_origin origin) {
+    auto const at = static_cast<std::size_t>(shard);
+    origins_[at].emplace(tensor.name, std::move(origin));
+    tensors_[at].push_back(std::move(tensor));
+  }
+
+  std::vector<output_shard> shards() && {
+    std::vector<output_shard> out;
+    for (std::size_t s = 0; s < tensors_.size(); ++s) {
+      if (tensors_[s].empty()) continue;
+      auto metadata = model_.shards()[s].metadata();
+      metadata.emplace("format", "pt");  // transformers refuses files without it
+      output_shard shard{model_.shards()[s].path().filename().string(), cull::lay_out(metadata, std::move(tensors_[s])), {}};
+      for (auto const& t : shard.layout.tensors) shard.origins.push_back(std::move(origins_[s].at(t.name)));
+      out.push_back(std::move(shard));
+    }
+    return out;
+  }
+
+ private:
+  checkpoint const& model_;
+  std::vector<std::vector<tensor_info>> tensors_;
+  std::vector<std::map<std::string, tensor_origin>> origins_;
+};
+
+inline ledger ledger_of(checkpoint const& model, std::vector<output_shard> const& shards) {
+  std::vector<tensor_info> all;
+  for (auto const& shard : shards) all.insert(all.end(), shard.layout.tensors.begin(), shard.layout.tensors.end());
+  return make_ledger(model.family(), model.hidden_layers(), all);
+}
+
+/// The index as transformers writes it; metadata of the source stays, its last newline or none too, total_size is computed.
+inline std::string index_text(output_layout const& of, std::string const& source, std::string const& file) {
+  auto root = parse_json(source, file);
+  auto map = json::object();
+  for (auto const& shard : of.shards) {
+    for (auto const& t : shard.layout.tensors) map[t.name] = shard.name;
+  }
+  root["metadata"]["total_size"] = of.ledger.bytes;
+  root["weight_map"] = std::move(map);
+  return root.dump(2, ' ', true) + (source.ends_with('\n') ? "\n" : "");
+}
+
+/// Sorts the other files of the model's directory into those that are copied and weights that stay behind. Texts come first.
+inline void find_side_files(checkpoint const& model, output_layout& out) {
+  namespace fs = std::filesystem;
+  auto const written = [&](fs::path const& path) {
+    auto const is_text = [&](auto const& t) { return path == t.name; };
+    auto const is_shard = [&](auto const& s) { return path == s.path().filename(); };
+    return path == manifest_file_name || std::any_of(out.texts.begin(), out.texts.end(), is_text) ||
+           std::any_of(model.shards().begin(), model.shards().end(), is_shard);
+  };
+  for (fs::recursive_directory_iterator at{model.dir()}, end; at != end; ++at) {
+    auto const path = at->path().lexically_relative(model.dir());
+    if (path.filename().string().starts_with('.')) {
+      if (at->is_directory()) at.disable_recursion_pending();
+    } else if (at->is_regular_file() && !written(path)) {
+      auto const kind = path.extension().string();
+      bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
+      (weights ? out.left_behind : out.side_files).push_back(path);
+    }
+  }
+  std::sort(out.side_files.begin(), out.side_files.end());
+  std::sort(out.left_behind.begin(), out.left_behind.end());
+}
+
+/// The bytes of all files that the layout names.
+inline std::uint64_t total_bytes(checkpoint const& model, output_layout const& of) {
+  std::uint64_t out = 0;
+  for (auto const& shard : of.shards) out += shard.layout.size;
+  for (auto const& text : of.texts) out += text.text.size();
+  for (auto const& path : of.side_files) out += std::filesystem::file_size(model.dir() / path);
+  return out;
+}
+
+}  // namespace detail
+
+CULL_NAMESPACE_END
