@@ -18,6 +18,7 @@ void add_merge(CLI::App& app, console& out, action& run);
 void add_plan(CLI::App& app, console& out, action& run);
 void add_apply(CLI::App& app, console& out, action& run);
 void add_verify(CLI::App& app, console& out, action& run);
+void add_convert(CLI::App& app, console& out, action& run);
 void add_eval(CLI::App& app, console& out, action& run);
 void add_generate(CLI::App& app, console& out, action& run);
 

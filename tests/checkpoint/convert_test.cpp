@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Experts in other formats: the bytes of nvidia-modelopt and compressed-tensors, their dequantised values, and nothing else changed.
+// Experts in other formats: the bytes of nvidia-modelopt and compressed-tensors, their dequantised values, and nothing else
+// changed.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -32,7 +33,8 @@ std::int64_t differences(fs::path const& ours, fs::path const& theirs, Ignored c
   for (auto const& [name, t] : a) {
     if (ignored(name)) continue;
     auto const found = b.find(name);
-    bool const same = found != b.end() && found->second.dtype == t.dtype && found->second.shape == t.shape && found->second.bytes == t.bytes;
+    bool const same =
+        found != b.end() && found->second.dtype == t.dtype && found->second.shape == t.shape && found->second.bytes == t.bytes;
     out += same ? 0 : 1;
   }
   for (auto const& [name, t] : b) out += !ignored(name) && a.find(name) == a.end() ? 1 : 0;
@@ -51,11 +53,11 @@ TEST_CASE("convert: bf16 to NVFP4 gives the bytes that nvidia-modelopt and compr
     expert_storage to;
     cull::scale_sharing sharing = cull::scale_sharing::gate_and_up;
   };
-  for (auto const& e : {example{"qwen3_moe", "qwen3_moe.modelopt_nvfp4", expert_storage::nvfp4_modelopt},
-                        example{"deepseek_v3", "deepseek_v3.modelopt_nvfp4", expert_storage::nvfp4_modelopt},
-                        example{"mixtral", "mixtral.modelopt_nvfp4", expert_storage::nvfp4_modelopt},
-                        example{"qwen3_moe.fused", "qwen3_moe.modelopt_nvfp4", expert_storage::nvfp4_modelopt},
-                        example{"qwen3_moe", "qwen3_moe.compressed_tensors_nvfp4", expert_storage::nvfp4_compressed,
+  for (auto const& e : {example{"qwen3_moe", "qwen3_moe.modelopt_nvfp4", expert_storage::modelopt_nvfp4},
+                        example{"deepseek_v3", "deepseek_v3.modelopt_nvfp4", expert_storage::modelopt_nvfp4},
+                        example{"mixtral", "mixtral.modelopt_nvfp4", expert_storage::modelopt_nvfp4},
+                        example{"qwen3_moe.fused", "qwen3_moe.modelopt_nvfp4", expert_storage::modelopt_nvfp4},
+                        example{"qwen3_moe", "qwen3_moe.compressed_tensors_nvfp4", expert_storage::compressed_tensors_nvfp4,
                                 cull::scale_sharing::none}}) {
     auto const& from = e.from;
     CAPTURE(from);
@@ -67,7 +69,7 @@ TEST_CASE("convert: bf16 to NVFP4 gives the bytes that nvidia-modelopt and compr
 
 TEST_CASE("convert: gate and up share the scale of the larger, whichever dialect") {
   scratch_folder const folder;
-  convert(family("qwen3_moe"), expert_storage::nvfp4_compressed, folder / "out");
+  convert(family("qwen3_moe"), expert_storage::compressed_tensors_nvfp4, folder / "out");
   auto const ours = all_tensors(folder / "out");
   auto const apart = all_tensors(family("qwen3_moe.compressed_tensors_nvfp4"));
   for (auto const& [name, t] : ours) {
@@ -83,7 +85,7 @@ TEST_CASE("convert: gate and up share the scale of the larger, whichever dialect
 TEST_CASE("convert: from one NVFP4 dialect to the other and back") {
   scratch_folder const folder;
   auto const source = cull::checkpoint::open(tiny());
-  convert(tiny(), expert_storage::nvfp4_compressed, folder / "compressed");
+  convert(tiny(), expert_storage::compressed_tensors_nvfp4, folder / "compressed");
   auto const compressed = cull::checkpoint::open(folder / "compressed");
   CHECK(compressed.experts() == 64);
   auto const before = all_tensors(tiny());
@@ -108,10 +110,10 @@ TEST_CASE("convert: from one NVFP4 dialect to the other and back") {
   CHECK(config.at("quantization_config").at("format") == "nvfp4-pack-quantized");
   CHECK(config.at("quantization_config").at("config_groups").at("group_0").contains("input_activations"));
 
-  cull::convert(cull::on_cpu{}, compressed, {.to = expert_storage::nvfp4_modelopt, .original = source}, folder / "back");
+  cull::convert(cull::on_cpu{}, compressed, {.to = expert_storage::modelopt_nvfp4, .original = source}, folder / "back");
   CHECK(differences(folder / "back", tiny(), nothing) == 0);
   // Without the original one scale in six comes back with other bits, and nothing else does.
-  cull::convert(cull::on_cpu{}, compressed, {.to = expert_storage::nvfp4_modelopt}, folder / "alone");
+  cull::convert(cull::on_cpu{}, compressed, {.to = expert_storage::modelopt_nvfp4}, folder / "alone");
   auto const scales = [](std::string const& name) { return name.ends_with("_scale_2") || is_input_scale(name); };
   CHECK(differences(folder / "alone", tiny(), scales) == 0);
 }
@@ -144,7 +146,8 @@ TEST_CASE("convert: bf16 and f32 values are modelopt's, the config forgets the q
     for (std::size_t i = 0; i < wide.size(); ++i, ++values) {
       unsigned const code = (t.bytes[i / 2] >> (i % 2 * 4)) & 15u;
       unsigned const s = scales[i / 16];
-      float const scale = std::ldexp(static_cast<float>((s & 7u) + (s >= 8 ? 8u : 0u)), static_cast<int>(s >= 8 ? s >> 3 : 1) - 10);
+      float const scale =
+          std::ldexp(static_cast<float>((s & 7u) + (s >= 8 ? 8u : 0u)), static_cast<int>(s >= 8 ? s >> 3 : 1) - 10);
       float const value = (code & 8u ? -1.0f : 1.0f) * magnitudes[code & 7u] * (scale * outer);
       wrong += wide[i] == value ? 0 : 1;
       wrong += cull::bf16{narrow[i]}.decode() == cull::bf16::encode(value).decode() ? 0 : 1;
@@ -181,7 +184,9 @@ TEST_CASE("convert: fused MXFP4 becomes the transposed plain tensors of the same
       for (auto const part : {&cull::gated_expert<>::gate, &cull::gated_expert<>::up, &cull::gated_expert<>::down}) {
         auto const values = [](cull::weight_matrix const& m) {
           std::vector<float> out(static_cast<std::size_t>(m.rows() * m.cols()));
-          m.visit([&](auto const& k) { cull::dequantize(cull::on_cpu{}, k, cull::matrix_view<float>{out.data(), k.rows, k.cols}); });
+          m.visit([&](auto const& k) {
+            cull::dequantize(cull::on_cpu{}, k, cull::matrix_view<float>{out.data(), k.rows, k.cols});
+          });
           return out;
         };
         wrong += values(a.experts[e].*part) == values(b.experts[e].*part) ? 0 : 1;
@@ -235,15 +240,17 @@ TEST_CASE("convert: one member of a JSON text changes, every other byte stays") 
 
 TEST_CASE("convert: freshly quantised models say that only weights are, and which modules are not") {
   scratch_folder const folder;
-  convert(family("mixtral"), expert_storage::nvfp4_modelopt, folder / "out");
+  convert(family("mixtral"), expert_storage::modelopt_nvfp4, folder / "out");
   auto const config = read_json(folder / "out/config.json").at("quantization_config");
   CHECK(config.at("quant_algo") == "W4A16_NVFP4");
   CHECK_FALSE(config.at("config_groups").at("group_0").contains("input_activations"));
   auto const ignored = config.at("ignore").get<std::vector<std::string>>();
-  for (auto const* const name : {"lm_head", "model.embed_tokens", "model.layers.0.self_attn.q_proj", "model.layers.1.block_sparse_moe.gate"}) {
+  for (auto const* const name :
+       {"lm_head", "model.embed_tokens", "model.layers.0.self_attn.q_proj", "model.layers.1.block_sparse_moe.gate"}) {
     CHECK(std::count(ignored.begin(), ignored.end(), name) == 1);
   }
-  CHECK(read_json(folder / "out/hf_quant_config.json").at("quantization").at("exclude_modules").get<std::vector<std::string>>() == ignored);
+  CHECK(read_json(folder / "out/hf_quant_config.json").at("quantization").at("exclude_modules").get<std::vector<std::string>>() ==
+        ignored);
   auto before = read_json(family("mixtral") / "config.json");
   before["quantization_config"] = config;
   CHECK(read_json(folder / "out/config.json") == before);
@@ -252,7 +259,7 @@ TEST_CASE("convert: freshly quantised models say that only weights are, and whic
 TEST_CASE("convert: what is interrupted goes on to the same bytes; the result can be pruned and verified") {
   scratch_folder const folder;
   auto const model = cull::checkpoint::open(family("qwen3_moe"));
-  cull::conversion const wanted{.to = expert_storage::nvfp4_modelopt};
+  cull::conversion const wanted{.to = expert_storage::modelopt_nvfp4};
   cull::convert(cull::on_cpu{1}, model, wanted, folder / "whole");
   int asked = 0;
   cull::apply_options stopping;
@@ -270,10 +277,53 @@ TEST_CASE("convert: what is interrupted goes on to the same bytes; the result ca
   CHECK(cull::find_differences(converted, plan, folder / "pruned").failures.empty());
 }
 
+TEST_CASE("convert: the verifier accepts every conversion and sees a changed byte of any kind") {
+  struct example {
+    std::string from;
+    expert_storage to;
+  };
+  for (auto const& e :
+       {example{"qwen3_moe", expert_storage::modelopt_nvfp4}, example{"qwen3_moe.fused", expert_storage::compressed_tensors_nvfp4},
+        example{"qwen3_moe.modelopt_nvfp4", expert_storage::compressed_tensors_nvfp4},
+        example{"qwen3_moe.compressed_tensors_nvfp4", expert_storage::bf16}, example{"gpt_oss.mxfp4", expert_storage::bf16},
+        example{"deepseek_v3.fp8_block", expert_storage::f32}, example{"olmoe", expert_storage::f32}}) {
+    auto const& from = e.from;
+    CAPTURE(from);
+    scratch_folder const folder;
+    auto const source = cull::checkpoint::open(family(e.from));
+    cull::convert(cull::on_cpu{}, source, {.to = e.to}, folder / "out");
+    auto const report = cull::find_conversion_differences(source, e.to, folder / "out");
+    CHECK(report.failures.empty());
+    CHECK(report.expert_tensors == static_cast<std::int64_t>(source.moe_layers().size()) * source.experts() * 3);
+
+    // One bit in the middle of every tensor of an expert, and of the output head.
+    std::int64_t unseen = 0, changed = 0;
+    auto const written = cull::checkpoint::open(folder / "out");
+    for (auto const& t : written.tensors()) {
+      bool const first_expert =
+          t.name.find(".experts.0.") != std::string::npos || t.name.find(".experts.gate_up_proj") != std::string::npos;
+      if (t.name != "lm_head.weight" && !(first_expert && !is_input_scale(t.name) && !t.name.ends_with("bias"))) continue;
+      auto const file = written.shards()[static_cast<std::size_t>(t.shard)].path();
+      auto text = slurp(file);
+      auto const at = t.begin + t.bytes() / 2;
+      text[at] = static_cast<char>(text[at] ^ 1);
+      spill(file, text);
+      auto const failures = cull::find_conversion_differences(source, e.to, folder / "out").failures;
+      ++changed;
+      unseen += failures.size() >= 2 ? 0 : 1;  // the tensor, and the manifest
+      text[at] = static_cast<char>(text[at] ^ 1);
+      spill(file, text);
+    }
+    CHECK(changed > 1);
+    CHECK(unseen == 0);
+  }
+}
+
 TEST_CASE("convert: what is stored so already, and experts without a place in the target, are refused") {
   scratch_folder const folder;
-  CHECK_THROWS_WITH_AS(convert(tiny(), expert_storage::nvfp4_modelopt, folder / "a"), doctest::Contains("already"), cull::error);
+  CHECK_THROWS_WITH_AS(convert(tiny(), expert_storage::modelopt_nvfp4, folder / "a"), doctest::Contains("already"), cull::error);
   CHECK_THROWS_WITH_AS(convert(family("mixtral"), expert_storage::bf16, folder / "b"), doctest::Contains("already"), cull::error);
-  CHECK_THROWS_WITH_AS(convert(family("gpt_oss"), expert_storage::nvfp4_modelopt, folder / "c"), doctest::Contains("no names"), cull::error);
+  CHECK_THROWS_WITH_AS(convert(family("gpt_oss"), expert_storage::modelopt_nvfp4, folder / "c"), doctest::Contains("no names"),
+                       cull::error);
   for (auto const* const name : {"a", "b", "c"}) CHECK_FALSE(fs::exists(folder / name));
 }

@@ -15,6 +15,7 @@
 #include <cull/checkpoint/conversion.hpp>
 #include <cull/checkpoint/expert_makers.hpp>
 #include <cull/checkpoint/expert_tensors.hpp>
+#include <cull/checkpoint/kept_scales.hpp>
 #include <cull/checkpoint/layer_reader.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/checkpoint/quantization_config.hpp>
@@ -25,18 +26,19 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Lays out a model whose experts are stored otherwise. Own tensors of experts stay own ones; fused ones stay fused where values are
-/// written plainly, and become each expert's own as NVFP4, which serving engines read in that form.
+/// Lays out a model whose experts are stored otherwise. Own tensors of experts stay own ones; fused ones stay fused where values
+/// are written plainly, and become each expert's own as NVFP4, which serving engines read in that form.
 template <class Exec>
 class conversion_planner {
  public:
   conversion_planner(Exec const& exec, checkpoint const& model, conversion const& wanted)
-      : exec_(exec), model_(model), of_(model.family()), wanted_(wanted), out_(model) {}
+      : exec_(exec), model_(model), of_(model.family()), wanted_(wanted), scales_(model, wanted), out_(model) {}
 
   std::unique_ptr<output_layout const> plan() {
     for (int const layer : model_.moe_layers()) add_layer(layer);
     if (!changed_) {
-      throw error{errc::unsupported_format, "the experts are stored as " + std::string{name(wanted_.to)} + " already",
+      throw error{errc::unsupported_format,
+                  "the experts are stored as " + std::string{name(wanted_.to)} + " already",
                   {.file = model_.dir().string()}};
     }
     for (auto const& t : model_.tensors()) {
@@ -110,7 +112,8 @@ class conversion_planner {
     }
     auto const rows = static_cast<std::uint64_t>(matrices.front().rows());
     auto const cols = static_cast<std::uint64_t>(matrices.front().cols());
-    if (stored->type == plain_type()) return out_.add(stored->shard, {stored->name, stored->type, stored->shape}, {.source = stored});
+    if (stored->type == plain_type())
+      return out_.add(stored->shard, {stored->name, stored->type, stored->shape}, {.source = stored});
     changed_ = true;
     std::vector<std::uint64_t> shape{matrices.size(), rows, cols};
     if (of_.fused.transposed) std::swap(shape[1], shape[2]);
@@ -145,13 +148,16 @@ class conversion_planner {
         return out_.add(of.stored->shard, {of.stored->name, of.stored->type, of.stored->shape}, {.source = of.stored});
       }
       changed_ = true;
-      return out_.add(of.stored->shard, {of.stem + ".weight", plain_type(), {rows, cols}}, {.make = values_of({*of.matrix}, false)});
+      return out_.add(of.stored->shard, {of.stem + ".weight", plain_type(), {rows, cols}},
+                      {.make = values_of({*of.matrix}, false)});
     }
-    bool const to_modelopt = wanted_.to == expert_storage::nvfp4_modelopt;
-    auto const makers = to_modelopt ? as_nvfp4<modelopt>(exec_, *of.matrix, of.sharing, original_scale(of.stem, ".weight_scale_2"))
-                                    : as_nvfp4<compressed_tensors>(exec_, *of.matrix, of.sharing,
-                                                                   original_scale(of.stem, ".weight_global_scale"));
-    changed_ |= (to_modelopt ? of.matrix->template get_if<nvfp4_modelopt>() == nullptr : of.matrix->template get_if<nvfp4_compressed>() == nullptr);
+    bool const to_modelopt = wanted_.to == expert_storage::modelopt_nvfp4;
+    auto const makers =
+        to_modelopt
+            ? as_nvfp4<modelopt>(exec_, *of.matrix, of.sharing, scales_.original(of.stem + ".weight_scale_2"))
+            : as_nvfp4<compressed_tensors>(exec_, *of.matrix, of.sharing, scales_.original(of.stem + ".weight_global_scale"));
+    changed_ |= (to_modelopt ? of.matrix->template get_if<nvfp4_modelopt>() == nullptr
+                             : of.matrix->template get_if<nvfp4_compressed>() == nullptr);
     auto const add = [&](char const* suffix, dtype type, std::vector<std::uint64_t> shape, tensor_maker make) {
       out_.add(of.stored->shard, {of.stem + suffix, type, std::move(shape)}, {.make = std::move(make)});
     };
@@ -163,29 +169,16 @@ class conversion_planner {
 
   /// The scale of activations, where the source has one; it is written only if all experts have it.
   void add_input_scale(projection const& of) {
-    auto const read = [](checkpoint const& from, std::string const& name) {
-      auto const* const t = from.find(name);
-      return t == nullptr || t->elements() != 1 ? std::optional<float>{} : std::optional{from.values(name).front()};
-    };
-    bool const to_modelopt = wanted_.to == expert_storage::nvfp4_modelopt;
-    auto const own = of.stem + (to_modelopt ? ".input_scale" : ".input_global_scale");
-    auto value = read(model_, own);
-    if (auto const other = read(model_, of.stem + (to_modelopt ? ".input_global_scale" : ".input_scale")); !value && other) {
-      auto const before = wanted_.original ? read(*wanted_.original, own) : std::nullopt;
-      value = before && 1.0f / *before == *other ? *before : 1.0f / *other;
-    }
+    auto const value = scales_.activation(of.stem);
     if (!value) parts_.input_scales = false;
-    if (value) input_scales_.push_back({of.stored->shard, {own, dtype::f32, scalar_shape()}, make_scalar([v = *value] { return v; })});
-  }
-
-  std::optional<float> original_scale(std::string const& stem, char const* suffix) const {
-    if (!wanted_.original || wanted_.original->find(stem + suffix) == nullptr) return std::nullopt;
-    return wanted_.original->values(stem + suffix).front();
+    auto const name = of.stem + (wanted_.to == expert_storage::modelopt_nvfp4 ? ".input_scale" : ".input_global_scale");
+    if (value)
+      input_scales_.push_back({of.stored->shard, {name, dtype::f32, scalar_shape()}, make_scalar([v = *value] { return v; })});
   }
 
   dtype plain_type() const { return wanted_.to == expert_storage::f32 ? dtype::f32 : dtype::bf16; }
   std::vector<std::uint64_t> scalar_shape() const {
-    return wanted_.to == expert_storage::nvfp4_modelopt ? std::vector<std::uint64_t>{} : std::vector<std::uint64_t>{1};
+    return wanted_.to == expert_storage::modelopt_nvfp4 ? std::vector<std::uint64_t>{} : std::vector<std::uint64_t>{1};
   }
   tensor_maker values_of(std::vector<weight_matrix> matrices, bool transposed) const {
     return wanted_.to == expert_storage::f32 ? make_values<float>(exec_, std::move(matrices), transposed)
@@ -195,11 +188,12 @@ class conversion_planner {
   void add_texts(output_layout& out) {
     parts_.experts = wanted_.to;
     if (is_nvfp4(wanted_.to) && parts_.others_quantized) {
-      throw error{errc::unsupported_format, "other matrices than the experts' are quantised too, which one config cannot say; convert to bf16",
+      throw error{errc::unsupported_format,
+                  "other matrices than the experts' are quantised too, which one config cannot say; convert to bf16",
                   {.file = model_.config().file()}};
     }
     out.texts.push_back({"config.json", converted_config(parts_, model_.config().text(), model_.config().file())});
-    if (wanted_.to == expert_storage::nvfp4_modelopt) out.texts.push_back({quant_file, hf_quant_config(parts_)});
+    if (wanted_.to == expert_storage::modelopt_nvfp4) out.texts.push_back({quant_file, hf_quant_config(parts_)});
     auto const index = model_.dir() / index_file_name;
     if (std::filesystem::exists(index)) out.texts.push_back({index_file_name, index_text(out, read_text(index), index.string())});
   }
@@ -208,6 +202,7 @@ class conversion_planner {
   checkpoint const& model_;
   cull::family const& of_;
   conversion const& wanted_;
+  kept_scales scales_;
   shard_collector out_;
   std::vector<made_tensor> input_scales_;
   quantized_parts parts_{.input_scales = true};
@@ -216,8 +211,8 @@ class conversion_planner {
 
 }  // namespace detail
 
-/// Lays out the converted checkpoint, from headers and scalars alone. Valid as long as `model`. Throws `errc::unsupported_format` where
-/// the model is stored so already or the target has no place for something, and what reading a MoE layer throws.
+/// Lays out the converted checkpoint, from headers and scalars alone. Valid as long as `model`. Throws `errc::unsupported_format`
+/// where the model is stored so already or the target has no place for something, and what reading a MoE layer throws.
 template <class Exec>
 std::unique_ptr<output_layout const> lay_out(Exec const& exec, checkpoint const& model, conversion const& wanted) {
   return detail::conversion_planner<Exec>{exec, model, wanted}.plan();

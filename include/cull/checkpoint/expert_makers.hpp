@@ -93,7 +93,8 @@ nvfp4_makers copy_nvfp4(matrix<nvfp4<Dialect>> const& m) {
           [scale = p.tensor_scale] { return scale; }};
 }
 
-/// The tensor scale that a quantiser takes for the largest magnitude of the matrices that share it; found once, when first needed.
+/// The tensor scale that a quantiser takes for the largest magnitude of the matrices that share it; found once, when first
+/// needed.
 template <class Dialect, class Exec>
 std::function<float()> shared_scale(Exec const& exec, std::vector<weight_matrix> sharing) {
   auto const known = std::make_shared<std::optional<float>>();
@@ -132,13 +133,15 @@ nvfp4_makers quantize_nvfp4(Exec const& exec, weight_matrix const& m, std::funct
   return {part(&buffer_type::codes), part(&buffer_type::scales), scale};
 }
 
-/// A matrix as NVFP4 in `Dialect`: copied where it is stored so, its scale inverted where it is of the other dialect (`original`: what
-/// it was before, if known), else quantised with the scale of `sharing`.
+/// A matrix as NVFP4 in `Dialect`: copied where it is stored so, its scale inverted where it is of the other dialect (`original`:
+/// what it was before, if known), else quantised with the scale of `sharing`.
 template <class Dialect, class Exec>
-nvfp4_makers as_nvfp4(Exec const& exec, weight_matrix const& m, std::vector<weight_matrix> sharing, std::optional<float> original) {
+nvfp4_makers as_nvfp4(Exec const& exec, weight_matrix const& m, std::vector<weight_matrix> sharing,
+                      std::optional<float> original) {
   using other = std::conditional_t<std::is_same_v<Dialect, modelopt>, compressed_tensors, modelopt>;
   if (auto const* const same = m.template get_if<nvfp4<Dialect>>()) return copy_nvfp4(*same);
-  if (auto const* const turned = m.template get_if<nvfp4<other>>()) return copy_nvfp4(convert_dialect<Dialect>(*turned, original));
+  if (auto const* const turned = m.template get_if<nvfp4<other>>())
+    return copy_nvfp4(convert_dialect<Dialect>(*turned, original));
   if (m.cols() % 16 != 0) {
     throw error{errc::shape_mismatch, "NVFP4 needs columns in sixteens, this matrix has " + std::to_string(m.cols())};
   }

@@ -19,8 +19,9 @@ namespace detail {
 /// Endings of the names of a matrix's tensors: the first list those that hold the weights, the second what goes with them.
 inline constexpr std::array<std::string_view, 5> weight_suffixes{".weight", "", ".weight_packed", "_blocks", "_packed"};
 inline constexpr std::array<std::string_view, 13> companion_suffixes{
-    ".weight_scale",  ".weight_scale_2",  ".weight_scale_inv", ".weight_global_scale", ".input_scale",  ".input_global_scale", "_scales",
-    "_weight_scale", "_weight_scale_2", "_scale_inv",         "_scale",               "_global_scale", "_input_scale"};
+    ".weight_scale", ".weight_scale_2", ".weight_scale_inv", ".weight_global_scale", ".input_scale", ".input_global_scale",
+    "_scales",       "_weight_scale",   "_weight_scale_2",   "_scale_inv",           "_scale",       "_global_scale",
+    "_input_scale"};
 
 template <class List>
 bool is_one_of(List const& list, std::string_view text) {
@@ -35,10 +36,12 @@ inline bool is_expert_matrix(family const& of, tensor_place const& place) {
            (is_one_of(weight_suffixes, rest.substr(stem.size())) || is_one_of(companion_suffixes, rest.substr(stem.size())));
   };
   switch (relation_of(of, place)) {
-    case expert_relation::one_expert: return fits(of.gate) || fits(of.up) || fits(of.down);
+    case expert_relation::one_expert:
+      return fits(of.gate) || fits(of.up) || fits(of.down);
     case expert_relation::all_experts:
       return fits(of.fused.gate_up) || fits(of.fused.gate) || fits(of.fused.up) || fits(of.fused.down);
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -53,7 +56,8 @@ inline tensor_info const* stored_weights(checkpoint const& model, std::string co
 /// "model.layers.1.mlp.experts": what quantisation configs call the experts of a layer.
 inline std::string expert_module(checkpoint const& model, int layer) {
   auto const& of = model.family();
-  auto const rest = of.experts.empty() ? of.fused.down.substr(0, of.fused.down.rfind('.')) : of.experts.substr(0, of.experts.find("{}"));
+  auto const rest =
+      of.experts.empty() ? of.fused.down.substr(0, of.fused.down.rfind('.')) : of.experts.substr(0, of.experts.find("{}"));
   auto out = model.name_in(layer, rest);
   if (out.ends_with('.')) out.pop_back();
   return out;

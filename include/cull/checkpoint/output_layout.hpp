@@ -43,15 +43,15 @@ struct text_file {
   std::string text;
 };
 
-/// Everything about an output directory before a byte is written: a pure function of headers, config and what is asked for. Refers
-/// to the checkpoint.
+/// Everything about an output directory before a byte is written: a pure function of headers, config and what is asked for.
+/// Refers to the checkpoint.
 struct output_layout {
   std::vector<output_shard> shards;
   std::vector<text_file> texts;                    ///< config.json, hf_quant_config.json, index, ...
   std::vector<std::filesystem::path> side_files;   ///< relative; copied as they are
   std::vector<std::filesystem::path> left_behind;  ///< weights that are not part of the model
   cull::ledger ledger;
-  std::uint64_t bytes = 0;  ///< of all files but the manifest
+  std::uint64_t bytes = 0;    ///< of all files but the manifest
   std::string made_for = {};  ///< what tensors that are made depend on, beside the source
 };
 

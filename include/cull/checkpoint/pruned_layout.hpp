@@ -41,7 +41,8 @@ class layout_maker {
     for (auto& [layer, rows] : out.router_rows) {
       for (int zero = 0; zero < model_.router().zero_experts; ++zero) rows.push_back(model_.experts() + zero);
     }
-    names_ = {&model_.family(), &out.kept, model_.experts(), static_cast<int>(out.kept.begin()->second.size()),
+    names_ = {&model_.family(),       &out.kept,
+              model_.experts(),       static_cast<int>(out.kept.begin()->second.size()),
               model_.hidden_layers(), plan_.mtp.what == mtp_policy::kind::drop};
     mtp_ = model_.mtp_layers();
     out.shards = lay_out_shards();
@@ -87,7 +88,8 @@ class layout_maker {
       out_->texts.push_back({"hf_quant_config.json", rewrite_quant_config(names_, read_text(quant), quant.string())});
     }
     auto const index = model_.dir() / index_file_name;
-    if (std::filesystem::exists(index)) out_->texts.push_back({index_file_name, index_text(*out_, read_text(index), index.string())});
+    if (std::filesystem::exists(index))
+      out_->texts.push_back({index_file_name, index_text(*out_, read_text(index), index.string())});
     auto plan = plan_;
     plan.model_digest = model_.digest();
     out_->texts.push_back({plan_file_name, to_json(plan)});

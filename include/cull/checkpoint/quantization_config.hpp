@@ -20,15 +20,15 @@ namespace detail {
 /// What a quantisation config has to say about a converted model.
 struct quantized_parts {
   expert_storage experts = expert_storage::bf16;
-  bool input_scales = false;                    ///< every expert has one
-  std::vector<std::string> plain_modules;       ///< matrices that are not quantised, by name
-  std::vector<std::string> expert_modules;      ///< "model.layers.1.mlp.experts", of every MoE layer
-  bool others_quantized = false;                ///< modules that are not converted, and stored in a quantised format
+  bool input_scales = false;                ///< every expert has one
+  std::vector<std::string> plain_modules;   ///< matrices that are not quantised, by name
+  std::vector<std::string> expert_modules;  ///< "model.layers.1.mlp.experts", of every MoE layer
+  bool others_quantized = false;            ///< modules that are not converted, and stored in a quantised format
 };
 
 inline json nvfp4_tensor_config(expert_storage of, bool activations) {
   json out{{"num_bits", 4}, {"type", "float"}, {"group_size", 16}, {"dynamic", false}};
-  if (of != expert_storage::nvfp4_compressed) return out;
+  if (of != expert_storage::compressed_tensors_nvfp4) return out;
   out["strategy"] = "tensor_group";
   out["symmetric"] = true;
   if (activations) {
@@ -44,7 +44,7 @@ inline json nvfp4_config(quantized_parts const& parts) {
   json group{{"targets", {"Linear"}}, {"weights", nvfp4_tensor_config(parts.experts, false)}};
   if (parts.input_scales) group["input_activations"] = nvfp4_tensor_config(parts.experts, true);
   json out{{"config_groups", {{"group_0", group}}}, {"ignore", parts.plain_modules}};
-  if (parts.experts == expert_storage::nvfp4_compressed) {
+  if (parts.experts == expert_storage::compressed_tensors_nvfp4) {
     out["quant_method"] = "compressed-tensors";
     out["format"] = "nvfp4-pack-quantized";
     out["quantization_status"] = "compressed";
