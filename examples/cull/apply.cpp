@@ -6,11 +6,11 @@ namespace program {
 namespace {
 
 struct paths {
-  std::string model, plan, dir;
+  std::string model, plan, dir, family;
 };
 
 void apply(paths const& p, console const& out) {
-  auto const model = cull::checkpoint::open(p.model);
+  auto const model = open_model(p.model, p.family);
   auto const plan = cull::load_plan(p.plan);
   progress_line line{"MB", 1e6};
   auto const report = cull::apply(model, plan, p.dir,
@@ -33,7 +33,7 @@ void apply(paths const& p, console const& out) {
 }
 
 void verify(paths const& p, console const& out) {
-  auto const model = cull::checkpoint::open(p.model);
+  auto const model = open_model(p.model, p.family);
   auto const plan = cull::load_plan(p.plan);
   progress_line line{"MB", 1e6};
   auto const report =
@@ -72,6 +72,7 @@ void add_apply(CLI::App& app, console& out, action& run) {
   verb->add_option("MODEL", p->model, "directory of the model")->required();
   verb->add_option("PLAN", p->plan, "plan file")->required();
   verb->add_option("--out", p->dir, "new directory to write")->required();
+  add_family_option(*verb, p->family);
   verb->callback([=, &out, &run] { run = [=, &out] { apply(*p, out); }; });
 }
 
@@ -82,6 +83,7 @@ void add_verify(CLI::App& app, console& out, action& run) {
   verb->add_option("MODEL", p->model, "directory of the source model")->required();
   verb->add_option("PLAN", p->plan, "plan file")->required();
   verb->add_option("DIR", p->dir, "directory that apply wrote")->required();
+  add_family_option(*verb, p->family);
   verb->callback([=, &out, &run] { run = [=, &out] { verify(*p, out); }; });
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 struct eval_verb_options {
   std::vector<std::string> models, data;
-  std::string prompts, logits;
+  std::string prompts, logits, family;
   run_options running;
 };
 
@@ -84,7 +84,7 @@ void print(std::vector<column> const& columns, console const& out) {
 }
 
 engine::evaluation evaluate(std::string const& dir, eval_verb_options const& o, logits_keeper& keeper) {
-  auto const model = cull::checkpoint::open(dir);
+  auto const model = open_model(dir, o.family);
   auto const vocabulary = engine::read_model_config(model).vocabulary;
   auto const sequences = read_data(o.data, {}, vocabulary);
   auto const prompts = o.prompts.empty() ? std::vector<engine::prompt>{} : engine::read_prompts(o.prompts, vocabulary);
@@ -124,6 +124,7 @@ void add_eval(CLI::App& app, console& out, action& run) {
   verb->add_option("--prompts", o->prompts, "prompts with answers (JSON lines)");
   verb->add_option("--logits", o->logits,
                    "write logits.N and mtp_logits.N of every sequence to this safetensors file (one model)");
+  add_family_option(*verb, o->family);
   o->running.add_to(*verb);
   verb->callback([=, &out, &run] {
     if (!o->logits.empty() && o->models.size() > 1) throw CLI::ValidationError{"--logits", "takes one model"};

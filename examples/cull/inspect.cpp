@@ -78,8 +78,12 @@ void print(cull::checkpoint const& model, std::vector<std::string> const& warnin
   for (auto const& w : warnings) out.say("warning: " + w);
 }
 
-void inspect(std::string const& dir, console const& out) {
-  auto const model = cull::checkpoint::open(dir);
+struct source {
+  std::string model, family;
+};
+
+void inspect(source const& from, console const& out) {
+  auto const model = open_model(from.model, from.family);
   auto const warnings = cull::audit(model);
   print(model, warnings, out);
   json stored;
@@ -100,9 +104,10 @@ void inspect(std::string const& dir, console const& out) {
 void add_inspect(CLI::App& app, console& out, action& run) {
   auto* const verb = add_verb(app, out, "inspect", "Show family, layers, experts, router, formats and bytes by role",
                               "cull inspect GLM-5.2-NVFP4");
-  auto const dir = std::make_shared<std::string>();
-  verb->add_option("MODEL", *dir, "directory of the model")->required();
-  verb->callback([=, &out, &run] { run = [=, &out] { inspect(*dir, out); }; });
+  auto const from = std::make_shared<source>();
+  verb->add_option("MODEL", from->model, "directory of the model")->required();
+  add_family_option(*verb, from->family);
+  verb->callback([=, &out, &run] { run = [=, &out] { inspect(*from, out); }; });
 }
 
 }  // namespace program

@@ -7,6 +7,16 @@
 
 namespace program {
 
+void add_family_option(CLI::App& verb, std::string& file) {
+  verb.add_option("--family", file, "descriptor (JSON) of the model's family, instead of the known one");
+}
+
+cull::checkpoint open_model(std::string const& dir, std::string const& family) {
+  cull::open_options options;
+  if (!family.empty()) options.family = cull::load_family(family);
+  return cull::checkpoint::open(dir, options);
+}
+
 void run_options::add_to(CLI::App& verb) {
   verb.add_option("--threads", threads, "threads to use (0: as many as the machine has); the result does not depend on it")
       ->check(CLI::Range(0, 4096))

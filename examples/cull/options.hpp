@@ -14,6 +14,11 @@
 
 namespace program {
 
+/// --family: a descriptor of the model's family, for one that cull does not know or knows otherwise.
+void add_family_option(CLI::App& verb, std::string& file);
+/// The model in a directory; `family`: a descriptor file, or empty.
+cull::checkpoint open_model(std::string const& dir, std::string const& family);
+
 /// How a model is run.
 struct run_options {
   int threads = 0;

@@ -8,7 +8,7 @@ namespace program {
 namespace {
 
 struct plan_verb_options {
-  std::string model, observation, criterion = "reap", mtp = "own";
+  std::string model, family, observation, criterion = "reap", mtp = "own";
   int keep = 0;
   std::uint64_t seed = 0;
   output_options output;
@@ -63,7 +63,7 @@ void print_cut(cull::layer_selection const& cut, console const& out) {
 
 void plan(plan_verb_options const& o, console const& out) {
   o.output.check();
-  auto const model = cull::checkpoint::open(o.model);
+  auto const model = open_model(o.model, o.family);
   auto const chosen = select(model, o);
   auto const made = cull::plan(model, chosen, {.criterion = o.criterion, .mtp = cull::parse_mtp_policy(o.mtp)});
   cull::save(made, o.output.path, o.output.policy());
@@ -97,6 +97,7 @@ void add_plan(CLI::App& app, console& out, action& run) {
   auto const o = std::make_shared<plan_verb_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
   verb->add_option("OBS", o->observation, "observation file (not needed for --criterion random)");
+  add_family_option(*verb, o->family);
   verb->add_option("--keep", o->keep, "experts to keep in each layer")->required()->check(CLI::Range(1, 65536));
   std::vector<std::string> names{cull::criteria::names.begin(), cull::criteria::names.end()};
   names.push_back("random");

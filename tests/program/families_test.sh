@@ -35,4 +35,22 @@ for name in qwen3_next qwen3_5_moe nemotron_h lfm2_moe llama4_text; do
   expect 1 "--states F.safetensors" "$cull" eval "$2/families/${name%_text}/model" --data "$work/sequences.jsonl"
 done
 absent "$work/none"
+
+# A family that cull does not know, described in a file: the same tensors under another model_type.
+cp -r "$2/families/olmoe/model" "$work/own"
+chmod -R u+w "$work/own"
+sed -i 's/"olmoe"/"own_type"/' "$work/own/config.json"
+echo '{"like": "olmoe", "model_type": ["own_type"]}' >"$work/family.json"
+echo '{"like": "olmoe", "model_typ": ["own_type"]}' >"$work/wrong.json"
+expect 1 "--family FILE" "$cull" inspect "$work/own"
+expect 1 "'model_typ' is not known" "$cull" inspect "$work/own" --family "$work/wrong.json"
+expect 1 "nothing.json" "$cull" inspect "$work/own" --family "$work/nothing.json"
+expect 0 "own_type" "$cull" inspect "$work/own" --family "$work/family.json"
+own=(--family "$work/family.json")
+"$cull" calibrate "$work/own" "${own[@]}" --states "$2/families/olmoe/oracle.safetensors" --out "$work/own.obs" >/dev/null
+"$cull" plan "$work/own" "$work/own.obs" "${own[@]}" --keep 10 --out "$work/own.json" >/dev/null
+"$cull" apply "$work/own" "$work/own.json" "${own[@]}" --out "$work/own-10" >/dev/null
+expect 0 "verified" "$cull" verify "$work/own" "$work/own.json" "$work/own-10" "${own[@]}"
+"$cull" convert "$work/own" "${own[@]}" --to nvfp4 --out "$work/own-nvfp4" >/dev/null
+expect 0 "verified" "$cull" convert "$work/own" "${own[@]}" --to nvfp4 --check "$work/own-nvfp4"
 finish

@@ -40,16 +40,23 @@ class descriptor_object {
   void finish() const {
     for (auto const& [key, value] : object_.items()) {
       if (std::find(known_.begin(), known_.end(), key) == known_.end())
-        throw error{errc::bad_config, "family descriptor: key '" + path_of(key) + "' is not known", {.file = file_}};
+        throw error{errc::bad_config,
+                    "family descriptor: key '" + path_of(key) + "' is not known; known here are: " + joined(known_),
+                    {.file = file_}};
     }
   }
 
- private:
-  std::string path_of(std::string const& key) const { return path_.empty() ? key : path_ + "." + key; }
   [[noreturn]] void refuse(std::string const& path, std::string const& wanted) const {
     throw error{errc::bad_config, "family descriptor: '" + path + "' must be " + wanted, {.file = file_}};
   }
 
+ private:
+  static std::string joined(std::vector<std::string> const& names) {
+    std::string out;
+    for (auto const& each : names) out += (out.empty() ? "" : ", ") + each;
+    return out;
+  }
+  std::string path_of(std::string const& key) const { return path_.empty() ? key : path_ + "." + key; }
   void assign(json const& value, std::string const& path, std::string& to) const {
     if (!value.is_string()) refuse(path, "a string");
     to = value.get<std::string>();
@@ -120,6 +127,7 @@ inline void read_names(descriptor_object& in, family& out) {
     fused.read("down", out.fused.down);
     fused.read("rows", rows);
     fused.read("transposed", out.fused.transposed);
+    if (rows != "halves" && rows != "interleaved") fused.refuse("fused.rows", "'halves' or 'interleaved'");
     out.fused.rows = rows == "interleaved" ? fused_experts::arrangement::interleaved : fused_experts::arrangement::halves;
   });
 }
@@ -141,8 +149,8 @@ inline void read_routing(descriptor_object& in, router_family& out) {
 
 }  // namespace detail
 
-/// A family from its descriptor; `file` is for errors. Throws `errc::bad_config` naming the key that is unknown, missing or of the
-/// wrong type.
+/// A family from its descriptor; `file` is for errors. Throws `errc::bad_config` naming the key that is unknown, missing or of
+/// the wrong type.
 inline family read_family(detail::json const& descriptor, std::string const& file) {
   family out;
   detail::descriptor_object in{descriptor, "", file};
@@ -174,6 +182,17 @@ inline family read_family(detail::json const& descriptor, std::string const& fil
   need(!out.router.empty(), "router.weight");
   need(!out.layers_keys.empty(), "keys.layers");
   need(!out.count_keys.empty(), "keys.experts");
+  auto const numbered = [&](std::string const& pattern, char const* key) {
+    auto const at = pattern.find("{}");
+    bool const once = at != std::string::npos && pattern.find("{}", at + 2) == std::string::npos;
+    if (!once || !pattern.ends_with('.'))
+      in.refuse(key, "a prefix with one '{}' for the number, ending in a dot; it is '" + pattern + "'");
+  };
+  for (auto const& pattern : out.layers) numbered(pattern, "layers");
+  for (auto const& pattern : out.mtp_layers) numbered(pattern, "mtp_layers");
+  if (!out.experts.empty()) numbered(out.experts, "experts.prefix");
+  need(!out.experts.empty() || !out.fused.down.empty(), "experts.prefix or fused.down");
+  need(out.experts.empty() || (!out.up.empty() && !out.down.empty()), "experts.up and experts.down");
   need(out.correction_axis == 0 || out.correction_axis == 1, "router.correction_axis (0 or 1)");
   out.name = out.model_types.front();
   return out;

@@ -92,7 +92,7 @@ inline family find_family(config_view const& config) {
   }
   throw error{errc::unsupported_model,
               "model_type '" + (types.empty() ? "" : types.front()) + "' is not known; known are: " + known +
-                  "; a model of another family needs a descriptor file",
+                  "; a model of another family needs a descriptor file: --family FILE, or open_options::family",
               {.file = config.file()}};
 }
 
