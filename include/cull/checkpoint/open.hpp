@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/count_experts.hpp>
 #include <cull/checkpoint/find_family.hpp>
 #include <cull/checkpoint/layer_reader.hpp>
 #include <cull/config.hpp>
@@ -40,7 +41,7 @@ class checkpoint_opener {
     s_->router = read_router(s_->family, s_->config);
     open_shards();
     find_layers();
-    s_->experts = count_experts();
+    s_->experts = detail::count_experts(s_->family, s_->config);
     check_expert_axes();
     note_silence();
     return checkpoint{s_};
@@ -138,33 +139,6 @@ class checkpoint_opener {
     }
   }
 
-  /// One number under every alias.
-  int count_experts() const {
-    std::int64_t experts = 0;
-    std::string first;
-    family_config const config{s_->family, s_->config};
-    for (auto const& key : s_->family.count_keys) {
-      for (auto const& path : config.find_all(key)) {
-        auto const value = config.one_integer(path);
-        if (first.empty()) {
-          experts = value;
-          first = path;
-        } else if (value != experts) {
-          throw error{errc::bad_config,
-                      "'" + first + "' is " + std::to_string(experts) + " and '" + path + "' is " + std::to_string(value) +
-                          "; one number of experts is wanted",
-                      {.file = s_->config.file()}};
-        }
-      }
-    }
-    if (first.empty() || experts < 1 || experts > 65536) {
-      throw error{errc::bad_config,
-                  "no usable number of experts under '" + s_->family.count_keys[0] + "'",
-                  {.file = s_->config.file()}};
-    }
-    return static_cast<int>(experts);
-  }
-
   /// Every tensor that has an axis of experts has as many as config.json says; routers have rows for zero-compute ones too.
   void check_expert_axes() const {
     for (auto const& t : s_->tensors) {
@@ -172,10 +146,9 @@ class checkpoint_opener {
       if (!s_->prefixes.contains(place.layer)) continue;
       auto const axis = expert_axis(s_->family, place, t.shape);
       if (!axis) continue;
-      auto const wanted = static_cast<std::uint64_t>(s_->experts) +
-                          (relation_of(s_->family, place) == expert_relation::router
-                               ? static_cast<std::uint64_t>(s_->router.zero_experts)
-                               : std::uint64_t{0});
+      auto const wanted = static_cast<std::uint64_t>(s_->experts) + (relation_of(s_->family, place) == expert_relation::router
+                                                                         ? static_cast<std::uint64_t>(s_->router.zero_experts)
+                                                                         : std::uint64_t{0});
       auto const found = *axis < t.shape.size() ? t.shape[*axis] : std::uint64_t{0};
       if (found == wanted) continue;
       throw error{errc::bad_config,

@@ -13,18 +13,13 @@
 #include <vector>
 
 #include <cull/checkpoint/matrix_site.hpp>
+#include <cull/checkpoint/stored.hpp>
 #include <cull/checkpoint/stored_values.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 #include <cull/tensor/any_matrix.hpp>
 
 CULL_NAMESPACE_BEGIN
-
-/// How a format is found in a checkpoint: `static std::optional<matrix<F>> read(matrix_site const&)` gives the matrix where the
-/// site's tensors are of this format, nothing where they are of another, and throws `errc::unsupported_format` where they begin
-/// to look like it and do not fit. Specialise it for a format of your own.
-template <class F>
-struct stored;
 
 namespace detail {
 
@@ -97,7 +92,8 @@ struct stored<nvfp4_modelopt> {
     auto const scalar = at.find_any({".weight_scale_2", "_weight_scale_2"});
     if (!codes || codes->info->type != dtype::u8 || !scales) return std::nullopt;
     if (at.transposed()) codes->refuse("transposed NVFP4 cannot be read; prune by bytes, or convert it");
-    if (!scalar) throw error{errc::incomplete_expert, "is missing", {.file = at.folder(), .tensor = at.stem() + ".weight_scale_2"}};
+    if (!scalar)
+      throw error{errc::incomplete_expert, "is missing", {.file = at.folder(), .tensor = at.stem() + ".weight_scale_2"}};
     return detail::nvfp4_at<nvfp4_modelopt>(at, *codes, *scales, detail::scale_at(at, *scalar));
   }
 };
@@ -117,8 +113,8 @@ struct stored<nvfp4_compressed> {
   }
 };
 
-/// GPT-OSS: `_blocks` U8 [experts, rows, cols / 32, 16] and `_scales` U8 [experts, rows, cols / 32]; rows even where plain weights
-/// are transposed.
+/// GPT-OSS: `_blocks` U8 [experts, rows, cols / 32, 16] and `_scales` U8 [experts, rows, cols / 32]; rows even where plain
+/// weights are transposed.
 template <>
 struct stored<mxfp4> {
   static std::optional<matrix<mxfp4>> read(matrix_site const& at) {
@@ -172,33 +168,5 @@ struct stored<fp8_tensor> {
     return matrix<fp8_tensor>{{detail::as_codes(rows.data), cols * rows.step, detail::scale_at(at, *scale)}, rows.rows, cols};
   }
 };
-
-namespace detail {
-
-template <class M>
-struct matrix_reader;
-
-/// Tries the formats in the order of the list.
-template <matrix_format... Formats>
-struct matrix_reader<any_matrix<Formats...>> {
-  static any_matrix<Formats...> read(matrix_site const& at) {
-    any_matrix<Formats...> out;
-    bool found = false;
-    auto const attempt = [&]<class F>(std::type_identity<F>) {
-      if (found) return;
-      if (auto const m = stored<F>::read(at)) {
-        out = *m;
-        found = true;
-      }
-    };
-    (attempt(std::type_identity<Formats>{}), ...);
-    if (found) return out;
-    auto const t = at.find_any({".weight", "", ".weight_packed", "_blocks"});
-    if (!t) throw error{errc::incomplete_expert, "is missing", {.file = at.folder(), .tensor = at.stem() + (at.is_fused() ? "" : ".weight")}};
-    t->refuse("is stored as " + std::string{name(t->info->type)} + ", which is not a format this program reads");
-  }
-};
-
-}  // namespace detail
 
 CULL_NAMESPACE_END
