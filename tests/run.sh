@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
-need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev doctest-dev python3-venv
+need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev doctest-dev libbenchmark-dev python3-venv
 
 jobs=$(nproc)
 section() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
@@ -18,7 +18,7 @@ mkdir -p build
 quick='-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -gline-tables-only'
 
 section "g++: everything"
-configure gcc g++ -DCMAKE_BUILD_TYPE=Release
+configure gcc g++ -DCMAKE_BUILD_TYPE=Release -DCULL_BUILD_BENCHMARKS=ON
 ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
 
 section "files read by other people's readers"
@@ -26,12 +26,12 @@ tests/interop/safetensors.sh build/gcc/examples/cull
 
 section "clang++: builds without a warning, library tests"
 configure clang clang++ -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
-  '-DCULL_TEST_ROOMS=numeric;tensor;router;expert;saliency;selection;checkpoint'
+  '-DCULL_TEST_ROOMS=numeric;tensor;router;expert;saliency;selection;checkpoint;cpu'
 ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs"
 
 section "AddressSanitizer and UndefinedBehaviorSanitizer"
 configure asan clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=address,undefined -DCULL_BUILD_EXAMPLES=OFF \
-  '-DCULL_TEST_ROOMS=tensor;router;expert;saliency;selection;checkpoint'
+  '-DCULL_TEST_ROOMS=tensor;router;expert;saliency;selection;checkpoint;cpu'
 ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs"
 
 section "ThreadSanitizer"

@@ -3,10 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
+
+#include <cull/cpu/x86/silu.hpp>
 
 #include "expert/matrices.hpp"
 #include "support/levels.hpp"
@@ -131,6 +134,39 @@ TEST_CASE("kernels: NaN and infinity reach the outputs that they belong to, and 
       }
     }
   });
+}
+
+TEST_CASE("silu kernel: the bits of silu for one float in 257, every exponent, both signs, infinities and NaN") {
+#if CULL_X86
+  if (cull::best_isa() < cull::isa::avx512) return;
+  std::vector<float> gate, inner;
+  std::int64_t different = 0;
+  auto const flush = [&] {
+    auto wanted = inner;
+    for (std::size_t i = 0; i < gate.size(); ++i) wanted[i] = cull::silu{}(gate[i], inner[i]);
+    cull::detail::multiply_by_silu_avx512(gate.data(), inner.data(), static_cast<std::int64_t>(gate.size()));
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      bool const both_nan = std::isnan(wanted[i]) && std::isnan(inner[i]);
+      different += both_nan || std::bit_cast<std::uint32_t>(wanted[i]) == std::bit_cast<std::uint32_t>(inner[i]) ? 0 : 1;
+    }
+    gate.clear();
+    inner.clear();
+  };
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 257) {
+    gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+    inner.push_back(0.75f + static_cast<float>(bits % 1000) * 0.01f);
+    if (gate.size() == 100003) flush();
+  }
+  for (float const edge : {0.0f, -0.0f, 1.0f, -1.0f, 0x1p-28f, -0x1p-28f, 104.0f, -104.0f, 88.72284f, -88.72284f, -87.33655f,
+                           -88.8f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    for (int step = -40; step <= 40; ++step) {
+      gate.push_back(std::bit_cast<float>(std::bit_cast<std::uint32_t>(edge) + static_cast<std::uint32_t>(step)));
+      inner.push_back(1.0f);
+    }
+  }
+  flush();
+  CHECK(different == 0);
+#endif
 }
 
 TEST_CASE("levels: the limit holds, and no more than the machine has is used") {

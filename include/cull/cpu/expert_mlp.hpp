@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include <cull/cpu/matmul.hpp>
+#include <cull/cpu/x86/silu.hpp>
 #include <cull/expert/expert_mlp.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -24,7 +26,14 @@ struct impl<expert_mlp_op, on_cpu> {
     if (rows(expert.gate) > 0) {
       std::vector<float> gated(inner.size());
       product<Precision>(exec, x, expert.gate, expert.gate_bias, {gated.data(), x.rows(), width});
-      visit_activation(activation, [&](auto const& act) { activate(act, gated, inner); });
+      constexpr std::int64_t piece = std::int64_t{1} << 16;
+      auto const size = static_cast<std::int64_t>(inner.size());
+      for_each_index(exec, (size + piece - 1) / piece, [&](std::int64_t p) {
+        auto const first = p * piece;
+        visit_activation(activation, [&](auto const& act) {
+          activate(exec.level(), act, gated.data() + first, inner.data() + first, std::min(piece, size - first));
+        });
+      });
     } else {
       check_bias(expert.gate_bias, 0);
       visit_activation(activation, [&](auto const& act) { activate(act, inner); });
@@ -49,9 +58,14 @@ struct impl<expert_mlp_op, on_cpu> {
   }
 
   template <class Activation>
-  static void activate(Activation const& act, std::vector<float> const& gated, std::vector<float>& inner) {
+  static void activate([[maybe_unused]] isa level, Activation const& act, float const* gated, float* inner, std::int64_t size) {
+#if CULL_X86
+    if constexpr (std::is_same_v<Activation, silu>) {
+      if (level >= isa::avx512) return detail::multiply_by_silu_avx512(gated, inner, size);
+    }
+#endif
     if constexpr (std::is_invocable_v<Activation const&, float, float>) {
-      for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = act(gated[i], inner[i]);
+      for (std::int64_t i = 0; i < size; ++i) inner[i] = act(gated[i], inner[i]);
     } else {
       throw error{errc::out_of_range, "expert_mlp: the expert has a gate, and the activation takes one argument only"};
     }
