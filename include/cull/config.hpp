@@ -4,15 +4,30 @@
 
 #include <cull/version.hpp>
 
-#if defined(__FAST_MATH__)
+#if defined(__FAST_MATH__) || defined(__USE_FAST_MATH__)
 #error "cull: compile without -ffast-math: ties, tiny scales and NaN checks depend on IEEE arithmetic"
 #endif
 
 #if defined(__CUDACC__)
 #define CULL_HD __host__ __device__
+// Before a template that calls what its argument, a thread context, has on one side only.
+#define CULL_EXEC_CHECK_OFF _Pragma("nv_exec_check_disable")
+#define CULL_UNROLL _Pragma("unroll")
 #else
 #define CULL_HD
+#define CULL_EXEC_CHECK_OFF
+#define CULL_UNROLL
 #endif
+
+// What the device code of this translation unit was compiled for: part of the names of everything that launches kernels.
+#if defined(__CUDA_ARCH_LIST__)
+#define CULL_CUDA_ARCHITECTURES __CUDA_ARCH_LIST__
+#else
+#define CULL_CUDA_ARCHITECTURES
+#endif
+
+// Of this shared object only: a kernel must not be launched with the code of another's.
+#define CULL_HIDDEN __attribute__((visibility("hidden")))
 
 // Objects of two cull versions linked into one program must not meet under one name.
 #define CULL_NAMESPACE_BEGIN \

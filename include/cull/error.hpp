@@ -37,6 +37,8 @@ enum class errc {
   unsupported_model,  ///< no family descriptor fits
   unsupported_format, ///< a tensor storage that is not known
   incomplete_expert,  ///< an expert lacks one of its tensors
+  // devices
+  device,             ///< a device or its driver refused; the text has its reason
   // verification and control
   verification_failed,///< the written checkpoint is not what the plan says
   source_changed,     ///< the source was modified while it was read

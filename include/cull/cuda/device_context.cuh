@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime.h>
+
+#include <cull/cuda/context.hpp>
+#include <cull/cuda/e2m1_table.hpp>
+
+// Architectures that convert e2m1 in hardware: the plain sm_100 and sm_120 do not.
+#if defined(__CUDA_ARCH_FEAT_SM100_ALL) || defined(__CUDA_ARCH_FEAT_SM103_ALL) || defined(__CUDA_ARCH_FEAT_SM110_ALL) || \
+    defined(__CUDA_ARCH_FEAT_SM120_ALL) || defined(__CUDA_ARCH_FEAT_SM121_ALL) || defined(__CUDA_ARCH_FAMILY_SPECIFIC__)
+#define CULL_NATIVE_E2M1 1
+#else
+#define CULL_NATIVE_E2M1 0
+#endif
+
+CULL_NAMESPACE_BEGIN
+
+namespace simt {
+
+/// The device itself: each member is the instruction it is named after. Contract: `thread_context`.
+struct device_context {
+  __device__ unsigned thread() const { return threadIdx.x; }
+  __device__ unsigned threads() const { return blockDim.x; }
+  __device__ unsigned block() const { return blockIdx.x; }
+  __device__ unsigned blocks() const { return gridDim.x; }
+  __device__ unsigned block_y() const { return blockIdx.y; }
+  __device__ unsigned blocks_y() const { return gridDim.y; }
+  __device__ unsigned lane() const { return threadIdx.x % 32; }
+  __device__ unsigned warp() const { return threadIdx.x / 32; }
+
+  __device__ void sync() const { __syncthreads(); }
+  __device__ void sync_warp(std::uint32_t mask = all_lanes) const { __syncwarp(mask); }
+  template <class T>
+  __device__ T shuffle(T value, unsigned lane, std::uint32_t mask = all_lanes) const {
+    return __shfl_sync(mask, value, static_cast<int>(lane));
+  }
+  template <class T>
+  __device__ T shuffle_xor(T value, unsigned bits, std::uint32_t mask = all_lanes) const {
+    return __shfl_xor_sync(mask, value, static_cast<int>(bits));
+  }
+  __device__ std::uint32_t ballot(bool bit, std::uint32_t mask = all_lanes) const { return __ballot_sync(mask, bit); }
+
+  __device__ std::int32_t atomic_add(std::int32_t* p, std::int32_t v) const { return atomicAdd(p, v); }
+  __device__ std::uint32_t atomic_add(std::uint32_t* p, std::uint32_t v) const { return atomicAdd(p, v); }
+  // Two's complement: adding the bits adds the signed numbers.
+  __device__ std::int64_t atomic_add(std::int64_t* p, std::int64_t v) const {
+    return static_cast<std::int64_t>(atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v)));
+  }
+  __device__ std::uint64_t atomic_add(std::uint64_t* p, std::uint64_t v) const {
+    return atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
+  }
+  __device__ std::uint32_t atomic_max(std::uint32_t* p, std::uint32_t v) const { return atomicMax(p, v); }
+  __device__ std::uint64_t atomic_max(std::uint64_t* p, std::uint64_t v) const {
+    return atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
+  }
+
+  template <class T>
+  __device__ std::remove_const_t<T> load(T* p, cached = {}) const {
+    return *p;
+  }
+  template <class T>
+  __device__ std::remove_const_t<T> load(T* p, streamed) const {
+    using word = word_of<sizeof(T)>;
+    auto const bits = __ldcs(reinterpret_cast<word const*>(p));
+    return __builtin_bit_cast(std::remove_const_t<T>, bits);
+  }
+  template <class T>
+  __device__ void store(T* p, T value, cached = {}) const {
+    *p = value;
+  }
+  template <class T>
+  __device__ void store(T* p, T value, streamed) const {
+    using word = word_of<sizeof(T)>;
+    __stcs(reinterpret_cast<word*>(p), __builtin_bit_cast(word, value));
+  }
+  template <class T>
+  __device__ std::remove_const_t<T> load_shared(T* p) const {
+    return *p;
+  }
+  template <class T>
+  __device__ void store_shared(T* p, T value) const {
+    *p = value;
+  }
+
+  __device__ float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
+  __device__ double fma(double a, double b, double c) const { return __fma_rn(a, b, c); }
+
+  template <int Bytes>
+  __device__ void copy_async(void* to, void const* from, unsigned used = Bytes) const {
+    static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
+    auto const shared = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    if constexpr (Bytes == 16) {
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(from), "r"(used) : "memory");
+    } else {
+      asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(from), "n"(Bytes), "r"(used) : "memory");
+    }
+  }
+  __device__ void commit_async() const { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int Pending>
+  __device__ void wait_async() const {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+  }
+
+  __device__ void mma_m16n8k16_bf16(float (&d)[4], std::uint32_t const (&a)[4], std::uint32_t const (&b)[2]) const {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+
+  __device__ void unpack_e2m1(std::uint32_t codes, std::uint32_t (&out)[4]) const {
+#if CULL_NATIVE_E2M1
+    asm("{ .reg .b8 c0, c1, c2, c3; mov.b32 {c0, c1, c2, c3}, %4; cvt.rn.f16x2.e2m1x2 %0, c0; cvt.rn.f16x2.e2m1x2 %1, c1; "
+        "cvt.rn.f16x2.e2m1x2 %2, c2; cvt.rn.f16x2.e2m1x2 %3, c3; }"
+        : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+        : "r"(codes));
+#else
+    unpack_e2m1_by_table(codes, out, [](std::uint32_t low, std::uint32_t high, std::uint32_t selector) {
+      return __byte_perm(low, high, selector);
+    });
+#endif
+  }
+  __device__ float f32_of_f16(std::uint16_t bits) const {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+  }
+  __device__ std::uint32_t bf16x2(float low, float high) const {
+    std::uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+  }
+
+ private:
+  template <unsigned Bytes>
+  static constexpr auto word_for() {
+    if constexpr (Bytes == 1) return static_cast<unsigned char>(0);
+    if constexpr (Bytes == 2) return static_cast<unsigned short>(0);
+    if constexpr (Bytes == 4) return 0u;
+    if constexpr (Bytes == 8) return uint2{};
+    if constexpr (Bytes == 16) return uint4{};
+  }
+  template <unsigned Bytes>
+  using word_of = decltype(word_for<Bytes>());
+};
+
+static_assert(thread_context<device_context>);
+
+}  // namespace simt
+
+CULL_NAMESPACE_END

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread context of the host: the members of `cull::simt::device_context`, each as CUDA's documentation states it.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include <cull/cuda/context.hpp>
+#include <cull/numeric/bf16.hpp>
+#include <cull/numeric/e2m1.hpp>
+#include <cull/numeric/f16.hpp>
+
+#include "block.hpp"
+#include "memory.hpp"
+#include "race.hpp"
+#include "trace.hpp"
+
+namespace simt_test {
+
+/// What a launch watches beside running; each may be absent.
+struct watchers {
+  race_detector* races = nullptr;
+  memory_trace* trace = nullptr;
+};
+
+/// A `cp.async` that has been issued: it takes effect when it is waited for, as late as the hardware may do it.
+struct pending_copy {
+  unsigned group;
+  void* to;
+  unsigned size;
+  unsigned char bytes[16];
+};
+
+/// What belongs to a thread besides its stack.
+struct thread_extras {
+  std::vector<pending_copy> copies;
+  unsigned group = 0;
+};
+
+class host_context {
+ public:
+  using line = int;
+
+  host_context(thread_block& b, std::uintptr_t shared, std::size_t shared_size, thread_extras* extras, watchers const& w)
+      : block_(&b), shared_(shared), shared_size_(shared_size), extras_(extras), watchers_(w) {}
+
+  unsigned thread() const { return block_->thread(); }
+  unsigned threads() const { return block_->size(); }
+  unsigned block() const { return block_->x(); }
+  unsigned blocks() const { return block_->grid().x; }
+  unsigned block_y() const { return block_->y(); }
+  unsigned blocks_y() const { return block_->grid().y; }
+  unsigned lane() const { return thread() % 32; }
+  unsigned warp() const { return thread() / 32; }
+
+  void sync(line at = __builtin_LINE()) const { block_->barrier(at); }
+  void sync_warp(std::uint32_t mask = cull::simt::all_lanes) const {
+    unsigned round = 0;
+    block_->meet(meeting_kind::sync, mask, 0, round);
+  }
+
+  // A lane outside of the mask, or one that does not exist, gives an undefined value: a pattern.
+  template <class T>
+  SIMT_UNWATCHED T shuffle(T value, unsigned from, std::uint32_t mask = cull::simt::all_lanes) const {
+    unsigned round = 0;
+    auto const& met = block_->meet(meeting_kind::shuffle, mask, value, round);
+    return value_of<T>(met, round, from % 32);
+  }
+  template <class T>
+  SIMT_UNWATCHED T shuffle_xor(T value, unsigned bits, std::uint32_t mask = cull::simt::all_lanes) const {
+    return shuffle(value, lane() ^ bits, mask);
+  }
+  SIMT_UNWATCHED std::uint32_t ballot(bool bit, std::uint32_t mask = cull::simt::all_lanes) const {
+    unsigned round = 0;
+    auto const& met = block_->meet(meeting_kind::ballot, mask, static_cast<unsigned char>(bit), round);
+    std::uint32_t out = 0;
+    for (unsigned l = 0; l < 32; ++l) {
+      if (((met.mask >> l) & 1u) != 0 && met.values[round][l][0] != 0) out |= 1u << l;
+    }
+    return out;
+  }
+
+  template <class T>
+  T atomic_add(T* p, T value, line at = __builtin_LINE()) const {
+    static_assert(std::is_integral_v<T>, "a sum of floats would depend on the order");
+    note(p, sizeof(T), access_kind::atomic, at);
+    return std::atomic_ref<T>(*p).fetch_add(value, std::memory_order_relaxed);
+  }
+  template <class T>
+  T atomic_max(T* p, T value, line at = __builtin_LINE()) const {
+    static_assert(std::is_unsigned_v<T>);
+    note(p, sizeof(T), access_kind::atomic, at);
+    std::atomic_ref<T> const target(*p);
+    T before = target.load(std::memory_order_relaxed);
+    while (before < value && !target.compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+    }
+    return before;
+  }
+
+  template <class T, class Hint = cull::simt::cached>
+  std::remove_const_t<T> load(T* p, Hint = {}, line at = __builtin_LINE()) const {
+    note(p, sizeof(T), access_kind::read, at);
+    return *p;
+  }
+  template <class T, class Hint = cull::simt::cached>
+  void store(T* p, std::type_identity_t<T> value, Hint = {}, line at = __builtin_LINE()) const {
+    note(p, sizeof(T), access_kind::write, at);
+    *p = value;
+  }
+  template <class T>
+  std::remove_const_t<T> load_shared(T* p, line at = __builtin_LINE()) const {
+    note_shared(p, sizeof(T), access_kind::read, at);
+    return *p;
+  }
+  template <class T>
+  void store_shared(T* p, std::type_identity_t<T> value, line at = __builtin_LINE()) const {
+    note_shared(p, sizeof(T), access_kind::write, at);
+    *p = value;
+  }
+
+  float fma(float a, float b, float c) const { return std::fma(a, b, c); }
+  double fma(double a, double b, double c) const { return std::fma(a, b, c); }
+
+  template <int Bytes>
+  void copy_async(void* to, void const* from, unsigned used = Bytes, line at = __builtin_LINE()) const {
+    static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
+    if (used > 0) check_range(from, used, "global");
+    if (used > 0) watch(from, used, access_kind::read, at, space::global);
+    if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % Bytes != 0) {
+      throw fault{"an asynchronous copy is not aligned to its size" + block_->place()};
+    }
+    note_shared(to, Bytes, access_kind::write, at);
+    pending_copy copy{extras().group, to, Bytes, {}};
+    std::memcpy(copy.bytes, from, used);
+    extras().copies.push_back(copy);
+    std::memset(to, 0xcb, Bytes);
+  }
+  void commit_async() const { ++extras().group; }
+  template <int Pending>
+  void wait_async(line at = __builtin_LINE()) const {
+    auto& mine = extras();
+    std::erase_if(mine.copies, [&](pending_copy const& copy) {
+      if (mine.group - copy.group <= static_cast<unsigned>(Pending)) return false;
+      watch(copy.to, copy.size, access_kind::write, at, space::shared);
+      std::memcpy(copy.to, copy.bytes, copy.size);
+      return true;
+    });
+  }
+
+  /// f32 accumulation in ascending k from the accumulator: one order of many that the hardware may take.
+  void mma_m16n8k16_bf16(float (&d)[4], std::uint32_t const (&a)[4], std::uint32_t const (&b)[2]) const {
+    struct fragment {
+      std::uint32_t a[4], b[2];
+      float d[4];
+    } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, {d[0], d[1], d[2], d[3]}};
+    unsigned round = 0;
+    auto const& met = block_->meet(meeting_kind::mma, cull::simt::all_lanes, mine, round);
+    if (met.mask != cull::simt::all_lanes) throw fault{"mma by a warp that is not full" + block_->place()};
+    unsigned const group = lane() / 4;
+    for (unsigned i = 0; i < 4; ++i) {
+      unsigned const row = group + 8 * (i / 2);
+      unsigned const col = 2 * (lane() % 4) + i % 2;
+      float sum = d[i];
+      for (unsigned k = 0; k < 16; ++k) {
+        auto const left = value_of<fragment>(met, round, 4 * (row % 8) + (k % 8) / 2).a[row / 8 + 2 * (k / 8)];
+        auto const right = value_of<fragment>(met, round, 4 * col + (k % 8) / 2).b[k / 8];
+        float const product = half_of(left, k % 2) * half_of(right, k % 2);  // exact
+        sum += product;
+      }
+      d[i] = sum;
+    }
+  }
+
+  void unpack_e2m1(std::uint32_t codes, std::uint32_t (&out)[4]) const {
+    for (unsigned i = 0; i < 4; ++i) {
+      out[i] = f16_code(codes >> (8 * i)) | (f16_code(codes >> (8 * i + 4)) << 16);
+    }
+  }
+  float f32_of_f16(std::uint16_t bits) const { return cull::f16{bits}.decode(); }
+  std::uint32_t bf16x2(float low, float high) const { return bf16_code(low) | (bf16_code(high) << 16); }
+
+ private:
+  template <class T>
+  SIMT_UNWATCHED static T value_of(meeting const& met, unsigned round, unsigned lane) {
+    T out;
+    if (((met.mask >> lane) & 1u) == 0) {
+      std::memset(static_cast<void*>(&out), 0xcb, sizeof(T));
+      return out;
+    }
+    auto* const bytes = reinterpret_cast<unsigned char*>(&out);
+    for (unsigned i = 0; i < sizeof(T); ++i) bytes[i] = met.values[round][lane][i];
+    return out;
+  }
+  static float half_of(std::uint32_t pair, unsigned upper) {
+    return std::bit_cast<float>(upper != 0 ? pair & 0xffff0000u : pair << 16);
+  }
+  static std::uint32_t f16_code(std::uint32_t nibble) {
+    return cull::f16::encode(cull::e2m1{static_cast<std::uint8_t>(nibble & 15u)}.decode()).bits;
+  }
+  static std::uint32_t bf16_code(float value) { return std::isnan(value) ? 0x7fffu : cull::bf16::encode(value).bits; }
+
+  void note(void const* p, std::size_t bytes, access_kind kind, line at) const {
+    auto const address = reinterpret_cast<std::uintptr_t>(p);
+    if (address >= shared_ && address < shared_ + shared_size_) return note_shared(p, bytes, kind, at);  // an atomic's
+    check_range(p, bytes, "global");
+    if (address % bytes != 0) throw fault{"an access of global memory is not aligned to its size" + block_->place()};
+    watch(p, bytes, kind, at, space::global);
+  }
+  void note_shared(void const* p, std::size_t bytes, access_kind kind, line at) const {
+    auto const address = reinterpret_cast<std::uintptr_t>(p);
+    if (address < shared_ || address + bytes > shared_ + shared_size_) {
+      throw fault{"an access of shared memory is out of range at line " + std::to_string(at) + block_->place()};
+    }
+    watch(p, bytes, kind, at, space::shared);
+  }
+  void check_range(void const* p, std::size_t bytes, char const* what) const {
+    auto const address = reinterpret_cast<std::uintptr_t>(p);
+    auto const [begin, end] = allocations::all().around(address);
+    if (begin == end || address + bytes > end)
+      throw fault{std::string{"an access of "} + what + " memory is out of range" + block_->place()};
+  }
+  void watch(void const* p, std::size_t bytes, access_kind kind, line at, space where) const {
+    auto const address = reinterpret_cast<std::uintptr_t>(p);
+    if (watchers_.races != nullptr) watchers_.races->note(*block_, address, bytes, kind);
+    if (watchers_.trace != nullptr) watchers_.trace->note(*block_, address, bytes, kind, at, where);
+  }
+  thread_extras& extras() const { return extras_[block_->thread()]; }
+
+  thread_block* block_;
+  std::uintptr_t shared_;
+  std::size_t shared_size_;
+  thread_extras* extras_;
+  watchers watchers_;
+};
+
+static_assert(cull::simt::thread_context<host_context>);
+
+}  // namespace simt_test
