@@ -13,10 +13,12 @@
 // Before a template that calls what its argument, a thread context, has on one side only.
 #define CULL_EXEC_CHECK_OFF _Pragma("nv_exec_check_disable")
 #define CULL_UNROLL _Pragma("unroll")
+#define CULL_NO_UNROLL _Pragma("unroll 1")
 #else
 #define CULL_HD
 #define CULL_EXEC_CHECK_OFF
 #define CULL_UNROLL
+#define CULL_NO_UNROLL
 #endif
 
 // What the device code of this translation unit was compiled for: part of the names of everything that launches kernels.

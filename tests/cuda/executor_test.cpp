@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The executor of the tests itself: what it computes, and that it reports what is wrong with a body.
+#include <bit>
 #include <cstdint>
 #include <vector>
 

@@ -48,6 +48,7 @@ struct grid_size {
 /// mma_m16n8k16_bf16(d, a, b): d += a b by a full warp, fragments as in PTX
 /// `mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32`. unpack_e2m1(codes, out): 8 codes, lowest nibble first, to 4 words of
 /// two f16 each; f32_of_f16(bits), bf16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff).
+/// multiply_bf16x2(a, b): the products of two pairs of bf16, each rounded once.
 template <class C>
 concept thread_context = std::copy_constructible<C> &&
     requires(C const& c, std::uint32_t u, std::uint32_t* pu, std::int64_t* pi, float f, float* pf, float (&d)[4],
@@ -82,6 +83,7 @@ concept thread_context = std::copy_constructible<C> &&
   c.unpack_e2m1(u, a);
   { c.f32_of_f16(h) } -> std::same_as<float>;
   { c.bf16x2(f, f) } -> std::same_as<std::uint32_t>;
+  { c.multiply_bf16x2(u, u) } -> std::same_as<std::uint32_t>;
 };
 
 /// A body that shares nothing within a block.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include <cull/config.hpp>
@@ -15,9 +14,9 @@ struct e2m1 {
 
   /// Nearest code, ties to even, saturating; NaN becomes 0x7. Equal to `cuda_fp4.h` on all 2^32 floats.
   CULL_HD static constexpr e2m1 encode(float value) noexcept {
-    auto const word = std::bit_cast<std::uint32_t>(value);
+    auto const word = __builtin_bit_cast(std::uint32_t, value);
     if ((word & 0x7fffffffu) > 0x7f800000u) return {7};
-    float const a = std::bit_cast<float>(word & 0x7fffffffu);
+    float const a = __builtin_bit_cast(float, word & 0x7fffffffu);
     int const magnitude = (a > 0.25f) + (a >= 0.75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) + (a >= 3.5f) + (a > 5.0f);
     return {static_cast<std::uint8_t>(((word >> 28) & 8u) | static_cast<unsigned>(magnitude))};
   }
@@ -26,7 +25,7 @@ struct e2m1 {
     std::uint32_t const m = bits & 7u;
     // From code 2 on, exponent and mantissa lie as in f32; 0 and 0.5 have no such pattern.
     std::uint32_t const magnitude = m >= 2 ? 0x3f000000u + (m << 22) : m * 0x3f000000u;
-    return std::bit_cast<float>(magnitude | (static_cast<std::uint32_t>(bits & 8u) << 28));
+    return __builtin_bit_cast(float, magnitude | (static_cast<std::uint32_t>(bits & 8u) << 28));
   }
 
   friend constexpr bool operator==(e2m1, e2m1) = default;

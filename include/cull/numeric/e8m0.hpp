@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include <cull/config.hpp>
@@ -18,7 +17,7 @@ struct e8m0 {
   /// `up(half, fraction, code)`: whether `fraction` of the step above `code` rounds up; `half` is the step's middle.
   template <class Up>
   CULL_HD static constexpr e8m0 rounded(float value, Up up) noexcept {
-    auto const word = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu;
+    auto const word = __builtin_bit_cast(std::uint32_t, value) & 0x7fffffffu;
     if (word > 0x7f800000u) return {0xff};
     if (word <= 0x00400000u) return {0};
     if (word < 0x00800000u) return {static_cast<std::uint8_t>(up(0x00200000u, word - 0x00400000u, 0u))};
@@ -44,8 +43,8 @@ struct e8m0 {
   }
 
   CULL_HD constexpr float decode() const noexcept {
-    if (bits == 0xff) return std::bit_cast<float>(0x7fc00000u);
-    return std::bit_cast<float>(bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
+    if (bits == 0xff) return __builtin_bit_cast(float, 0x7fc00000u);
+    return __builtin_bit_cast(float, bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
   }
 
   friend constexpr bool operator==(e8m0, e8m0) = default;

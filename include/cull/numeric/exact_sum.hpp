@@ -38,7 +38,7 @@ class exact_sum {
 
   /// Adds `value`, or says why not and leaves the sum as it was.
   constexpr sum_status try_add(double value) noexcept {
-    auto const word = std::bit_cast<std::uint64_t>(value);
+    auto const word = __builtin_bit_cast(std::uint64_t, value);
     int const exponent = static_cast<int>((word >> 52) & 0x7ffu);
     if (exponent == 0x7ff) return sum_status::not_finite;
     if (exponent >= 1023 + 64) return sum_status::out_of_range;

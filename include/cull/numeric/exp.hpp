@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include <cull/config.hpp>
@@ -33,11 +32,11 @@ CULL_HD constexpr std::uint64_t round_shift(std::uint64_t value, int bits) noexc
 /// e^x in integer arithmetic: the same bits for every compiler, flag and backend. Within 0.52 ulp of the exact value, subnormal
 /// results included; overflows to infinity above 88.7228, NaN stays NaN.
 CULL_HD constexpr float exp_f32(float x) noexcept {
-  auto const word = std::bit_cast<std::uint32_t>(x);
+  auto const word = __builtin_bit_cast(std::uint32_t, x);
   auto const magnitude = word & 0x7fffffffu;
   bool const negative = (word >> 31) != 0;
   if (magnitude > 0x7f800000u) return x;
-  if (magnitude > 0x42d00000u) return negative ? 0.0f : std::bit_cast<float>(0x7f800000u);  // |x| > 104
+  if (magnitude > 0x42d00000u) return negative ? 0.0f : __builtin_bit_cast(float, 0x7f800000u);  // |x| > 104
   if (magnitude < 0x31800000u) return 1.0f;                                               // |x| < 2^-28
   // x * log2(e) in units of 2^-32: 24 bits of x times log2(e) * 2^39 fill one 64-bit word.
   int const shift = 157 - static_cast<int>(magnitude >> 23);
@@ -46,10 +45,10 @@ CULL_HD constexpr float exp_f32(float x) noexcept {
   auto const t = negative ? -scaled : scaled;
   int const exponent = static_cast<int>(t >> 32);
   auto const significand = detail::exp2_fraction(static_cast<std::uint64_t>(t) & 0xffffffffu);  // [2^32, 2^33)
-  if (exponent > 127) return std::bit_cast<float>(0x7f800000u);
-  if (exponent < -126) return std::bit_cast<float>(static_cast<std::uint32_t>(detail::round_shift(significand, -117 - exponent)));
+  if (exponent > 127) return __builtin_bit_cast(float, 0x7f800000u);
+  if (exponent < -126) return __builtin_bit_cast(float, static_cast<std::uint32_t>(detail::round_shift(significand, -117 - exponent)));
   auto const mantissa = static_cast<std::uint32_t>(detail::round_shift(significand, 9));
-  return std::bit_cast<float>((static_cast<std::uint32_t>(exponent + 126) << 23) + mantissa);
+  return __builtin_bit_cast(float, (static_cast<std::uint32_t>(exponent + 126) << 23) + mantissa);
 }
 
 /// 1 / (1 + e^-x), in the order torch computes it.

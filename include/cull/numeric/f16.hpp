@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include <cull/config.hpp>
@@ -14,7 +13,7 @@ struct f16 {
 
   /// Nearest f16, ties to even, from 65520 on infinity; NaN stays NaN (quiet, sign and upper payload kept).
   CULL_HD static constexpr f16 encode(float value) noexcept {
-    auto const word = std::bit_cast<std::uint32_t>(value);
+    auto const word = __builtin_bit_cast(std::uint32_t, value);
     return {static_cast<std::uint16_t>(((word >> 16) & 0x8000u) | encode_magnitude(word & 0x7fffffffu))};
   }
 
@@ -24,9 +23,9 @@ struct f16 {
     std::uint32_t const sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
     if (exponent == 0) {
       float const subnormal = static_cast<float>(mantissa) * 0x1p-24f;
-      return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(subnormal));
+      return __builtin_bit_cast(float, sign | __builtin_bit_cast(std::uint32_t, subnormal));
     }
-    return std::bit_cast<float>(sign | ((exponent == 31 ? 255u : exponent + 112u) << 23) | (mantissa << 13));
+    return __builtin_bit_cast(float, sign | ((exponent == 31 ? 255u : exponent + 112u) << 23) | (mantissa << 13));
   }
 
   friend constexpr bool operator==(f16, f16) = default;  // of bits, so that NaN equals itself
@@ -36,7 +35,7 @@ struct f16 {
     if (word > 0x7f800000u) return 0x7e00u | ((word >> 13) & 0x3ffu);
     if (word >= 0x477ff000u) return 0x7c00u;
     if (word < 0x38800000u) {  // below 2^-14: adding 0.5 rounds to whole multiples of 2^-24
-      return std::bit_cast<std::uint32_t>(std::bit_cast<float>(word) + 0.5f) - 0x3f000000u;
+      return __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, word) + 0.5f) - 0x3f000000u;
     }
     return ((word + 0xfffu + ((word >> 13) & 1u)) >> 13) - (112u << 10);
   }
