@@ -12,13 +12,13 @@
 #define CULL_HD __host__ __device__
 // Before a template that calls what its argument, a thread context, has on one side only.
 #define CULL_EXEC_CHECK_OFF _Pragma("nv_exec_check_disable")
-#define CULL_UNROLL _Pragma("unroll")
-#define CULL_NO_UNROLL _Pragma("unroll 1")
+#define CULL_UNROLL_FULLY _Pragma("unroll")
+#define CULL_UNROLL_NOT _Pragma("unroll 1")
 #else
 #define CULL_HD
 #define CULL_EXEC_CHECK_OFF
-#define CULL_UNROLL
-#define CULL_NO_UNROLL
+#define CULL_UNROLL_FULLY
+#define CULL_UNROLL_NOT
 #endif
 
 // What the device code of this translation unit was compiled for: part of the names of everything that launches kernels.

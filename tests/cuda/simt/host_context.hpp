@@ -184,7 +184,8 @@ class host_context {
   float f32_of_f16(std::uint16_t bits) const { return cull::f16{bits}.decode(); }
   std::uint32_t bf16x2(float low, float high) const { return bf16_code(low) | (bf16_code(high) << 16); }
   std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) const {
-    return bf16x2(half_of(a, 0) * half_of(b, 0), half_of(a, 1) * half_of(b, 1));  // products of two bf16 are exact in f32 or beneath it
+    return bf16x2(half_of(a, 0) * half_of(b, 0),
+                  half_of(a, 1) * half_of(b, 1));  // products of two bf16 are exact in f32 or beneath it
   }
 
  private:
