@@ -11,11 +11,6 @@ namespace {
 
 using namespace checkpoint_test;
 
-cull::checkpoint const& model() {
-  static auto const opened = cull::checkpoint::open(model_dir());
-  return opened;
-}
-
 bool same(test_support::tensor const& a, test_support::tensor const& b) {
   return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes;
 }

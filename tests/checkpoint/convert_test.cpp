@@ -17,8 +17,6 @@ using cull::expert_storage;
 
 fs::path family(std::string const& name) { return fs::path{CULL_TEST_DATA} / "families" / name / "model"; }
 fs::path tiny() { return fs::path{CULL_TEST_DATA} / "tiny-glm" / "model"; }
-nlohmann::json read_json(fs::path const& path) { return nlohmann::json::parse(slurp(path)); }
-
 void convert(fs::path const& from, expert_storage to, fs::path const& out,
              cull::scale_sharing sharing = cull::scale_sharing::gate_and_up) {
   cull::convert(cull::on_cpu{2}, cull::checkpoint::open(from), {.to = to, .sharing = sharing}, out);

@@ -25,8 +25,6 @@ std::vector<std::string> fixtures() {
   return out;
 }
 
-nlohmann::json read_json(fs::path const& path) { return nlohmann::json::parse(slurp(path)); }
-
 /// One family's fixture: the model, and the answers.
 struct fixture {
   explicit fixture(std::string const& name)

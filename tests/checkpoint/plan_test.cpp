@@ -10,11 +10,6 @@ namespace {
 
 using namespace checkpoint_test;
 
-cull::checkpoint const& model() {
-  static auto const opened = cull::checkpoint::open(model_dir());
-  return opened;
-}
-
 std::vector<int> first(int count) {
   std::vector<int> out(static_cast<std::size_t>(count));
   std::iota(out.begin(), out.end(), 0);

@@ -39,9 +39,16 @@ inline std::string slurp(fs::path const& path) {
   std::ifstream in{path, std::ios::binary};
   return {std::istreambuf_iterator<char>{in}, {}};
 }
+inline nlohmann::json read_json(fs::path const& path) { return nlohmann::json::parse(slurp(path)); }
 inline void spill(fs::path const& path, std::string const& text) {
   std::ofstream out{path, std::ios::binary};
   out << text;
+}
+
+/// The shipped model, opened once.
+inline cull::checkpoint const& model() {
+  static auto const opened = cull::checkpoint::open(model_dir());
+  return opened;
 }
 
 /// The plan of oracle/keep.json for a set, criterion reap.

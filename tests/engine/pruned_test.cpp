@@ -6,7 +6,7 @@
 
 namespace {
 
-cull::pruning_plan plan_of(std::string const& set) {
+cull::pruning_plan reap_plan(std::string const& set) {
   auto const keep = fixture::json(fixture::root() / "oracle/keep.json");
   cull::pruning_plan plan;
   for (std::size_t i = 0; i < keep.at("layers").size(); ++i) {
@@ -17,7 +17,7 @@ cull::pruning_plan plan_of(std::string const& set) {
 
 void check_pruned(std::string const& set) {
   fixture::scratch_folder const folder;
-  cull::apply(fixture::model(), plan_of(set), folder.path());
+  cull::apply(fixture::model(), reap_plan(set), folder.path());
   auto const pruned = cull::checkpoint::open(folder.path());
   CHECK(pruned.experts() == 42);
   fixture::oracle const answer{"forward-reap-" + set};
