@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
-need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev doctest-dev libbenchmark-dev python3-venv
+need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev doctest-dev libbenchmark-dev libsimde-dev python3-venv
 
 jobs=$(nproc)
 section() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }

@@ -2,23 +2,29 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <type_traits>
 #include <vector>
 
 #include <cull/cpu/on_cpu.hpp>
+#include <cull/cpu/x86/pack.hpp>
+#include <cull/cpu/x86/pack_avx512.hpp>
 #include <cull/tensor/quantize.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// Reference: one pass for the tensor's amax, which also refuses what is not finite, one for the blocks.
+/// NVFP4 by kernels with the reference's divisions and roundings: one pass over the source where the tensor's scale is given, one
+/// more for its amax where not. MXFP4, other machines and scales out of the kernels' range: block by block.
 template <>
 struct impl<quantize_op, on_cpu> {
   template <class T>
   static void run(on_cpu const& exec, modelopt, matrix_view<T> source, nvfp4_buffer& target, std::optional<float> tensor_scale) {
-    float const amax = checked_amax(exec, source);
-    target.tensor_scale = tensor_scale.value_or(amax / 2688.0f);
-    fill<16>(exec, source, target, [&](float const* values, std::uint8_t* codes) {
+    target.tensor_scale = tensor_scale ? *tensor_scale : checked_amax(exec, source) / 2688.0f;
+    fill<16, modelopt>(exec, source, target, target.tensor_scale, [&](float const* values, std::uint8_t* codes) {
       return quantize_block_modelopt(values, target.tensor_scale, codes).bits;
     });
   }
@@ -27,55 +33,117 @@ struct impl<quantize_op, on_cpu> {
   static void run(on_cpu const& exec, compressed_tensors, matrix_view<T> source, nvfp4_compressed_buffer& target,
                   std::optional<float> global_scale) {
     // Two roundings, since torch divides a number by a tensor as number * reciprocal.
-    float const own = 2688.0f * (1.0f / checked_amax(exec, source));
-    target.global_scale = global_scale.value_or(std::isfinite(own) ? own : 1.0f);
-    fill<16>(exec, source, target, [&](float const* values, std::uint8_t* codes) {
+    float const own = global_scale ? *global_scale : 2688.0f * (1.0f / checked_amax(exec, source));
+    target.global_scale = std::isfinite(own) ? own : 1.0f;
+    fill<16, compressed_tensors>(exec, source, target, target.global_scale, [&](float const* values, std::uint8_t* codes) {
       return quantize_block_compressed(values, target.global_scale, codes).bits;
     });
   }
 
   template <class T>
   static void run(on_cpu const& exec, mxfp4_modelopt, matrix_view<T> source, mxfp4_buffer& target) {
-    checked_amax(exec, source);
-    fill<32>(exec, source, target,
-             [](float const* values, std::uint8_t* codes) { return quantize_block_mxfp4_modelopt(values, codes).bits; });
+    fill<32, void>(exec, source, target, 1.0f,
+                   [](float const* values, std::uint8_t* codes) { return quantize_block_mxfp4_modelopt(values, codes).bits; });
   }
 
  private:
+  static constexpr std::uint32_t infinity_bits = 0x7f800000u;
+  static constexpr std::int64_t task_values = std::int64_t{1} << 16;
+
   static float as_float(float value) { return value; }
   static float as_float(bf16 value) { return value.decode(); }
+  static float const* as_words(float const* values) { return values; }
+  static std::uint16_t const* as_words(bf16 const* values) { return reinterpret_cast<std::uint16_t const*>(values); }
+
+  /// Rows in tasks of some size.
+  template <class T, class Body>
+  static void for_each_row(on_cpu const& exec, matrix_view<T> source, Body&& body) {
+    auto const at_once = std::max<std::int64_t>(1, task_values / std::max<std::int64_t>(source.cols(), 1));
+    for_each_index(exec, (source.rows() + at_once - 1) / at_once, [&](std::int64_t task) {
+      for (auto row = task * at_once; row < std::min((task + 1) * at_once, source.rows()); ++row) body(row);
+    });
+  }
 
   /// `block(values, codes)` writes the codes of `size` values and returns their scale.
-  template <std::int64_t size, class T, class Buffer, class Block>
-  static void fill(on_cpu const& exec, matrix_view<T> source, Buffer& target, Block block) {
+  template <std::int64_t size, class Dialect, class T, class Buffer, class Block>
+  static void fill(on_cpu const& exec, matrix_view<T> source, Buffer& target, float scale, Block block) {
     target.rows = source.rows();
     target.cols = source.cols();
     target.codes.resize(static_cast<std::size_t>(source.rows() * source.cols() / 2));
     target.scales.resize(static_cast<std::size_t>(source.rows() * source.cols() / size));
     std::int64_t const blocks = source.cols() / size;
-    for_each_index(exec, source.rows(), [&](std::int64_t row) {
+    for_each_row(exec, source, [&](std::int64_t row) {
+      auto* const codes = target.codes.data() + row * blocks * size / 2;
+      auto* const scales = target.scales.data() + row * blocks;
+      std::int64_t done = 0;
+      if constexpr (!std::is_void_v<Dialect>) done = packed<Dialect>(exec.level(), source.row(row), row, scale, codes, scales);
+      check_finite(source.row(row), row, done * size);
       float values[size];
-      for (std::int64_t b = 0; b < blocks; ++b) {
+      for (std::int64_t b = done; b < blocks; ++b) {
         for (std::int64_t i = 0; i < size; ++i) values[i] = as_float(source(row, b * size + i));
-        auto const index = static_cast<std::size_t>(row * blocks + b);
-        target.scales[index] = block(values, target.codes.data() + size / 2 * row * blocks + size / 2 * b);
+        scales[b] = block(values, codes + size / 2 * b);
       }
     });
+  }
+
+  /// How many blocks of a row a kernel has done.
+  template <class Dialect, class T>
+  static std::int64_t packed([[maybe_unused]] isa level, [[maybe_unused]] array_view<T> values, [[maybe_unused]] std::int64_t row,
+                             [[maybe_unused]] float scale, [[maybe_unused]] std::uint8_t* codes,
+                             [[maybe_unused]] std::uint8_t* scales) {
+#if CULL_X86
+    if (level >= isa::avx512) return packed_by<detail::pack_avx512, Dialect>(values, row, scale, codes, scales);
+    if (level == isa::avx2) return packed_by<detail::pack_avx2, Dialect>(values, row, scale, codes, scales);
+#endif
+    return 0;
+  }
+
+#if CULL_X86
+  template <class Kernel, class Dialect, class T>
+  static std::int64_t packed_by(array_view<T> values, std::int64_t row, float scale, std::uint8_t* codes, std::uint8_t* scales) {
+    if (!detail::pack_range<Dialect>(scale, 0.0f)) return 0;
+    auto const blocks = values.size() / 16 / Kernel::unit * Kernel::unit;
+    auto const amax = Kernel::template row<Dialect>(as_words(values.data()), blocks, scale, codes, scales);
+    if (amax >= infinity_bits) refuse(row);
+    return detail::pack_range<Dialect>(scale, std::bit_cast<float>(amax)) ? blocks : 0;
+  }
+#endif
+
+  [[noreturn]] static void refuse(std::int64_t row) {
+    throw error{errc::not_finite, "quantize: NaN or infinity in row " + std::to_string(row)};
+  }
+  template <class T>
+  static void check_finite(array_view<T> values, std::int64_t row, std::int64_t first) {
+    for (auto i = first; i < values.size(); ++i) {
+      if (!std::isfinite(as_float(values[i]))) refuse(row);
+    }
   }
 
   template <class T>
   static float checked_amax(on_cpu const& exec, matrix_view<T> source) {
     std::vector<float> rows(static_cast<std::size_t>(source.rows()), 0.0f);
-    for_each_index(exec, source.rows(), [&](std::int64_t row) {
-      float amax = 0.0f;
-      for (T const value : source.row(row)) {
-        float const a = std::fabs(as_float(value));
-        if (!std::isfinite(a)) throw error{errc::not_finite, "quantize: NaN or infinity in row " + std::to_string(row)};
-        amax = std::max(amax, a);
-      }
-      rows[static_cast<std::size_t>(row)] = amax;
-    });
+    for_each_row(exec, source,
+                 [&](std::int64_t row) { rows[static_cast<std::size_t>(row)] = row_amax(exec.level(), source.row(row), row); });
     return rows.empty() ? 0.0f : *std::max_element(rows.begin(), rows.end());
+  }
+
+  template <class T>
+  static float row_amax([[maybe_unused]] isa level, array_view<T> values, std::int64_t row) {
+    float amax = 0.0f;
+    std::int64_t done = 0;
+#if CULL_X86
+    if (level >= isa::avx2) {
+      auto const blocks = values.size() / 16;
+      auto const bits = level >= isa::avx512 ? detail::pack_avx512::amax_bits(as_words(values.data()), blocks)
+                                             : detail::pack_avx2::amax_bits(as_words(values.data()), blocks);
+      if (bits >= infinity_bits) refuse(row);
+      amax = std::bit_cast<float>(bits);
+      done = 16 * blocks;
+    }
+#endif
+    check_finite(values, row, done);
+    for (auto i = done; i < values.size(); ++i) amax = std::max(amax, std::fabs(as_float(values[i])));
+    return amax;
   }
 };
 

@@ -8,12 +8,13 @@
 #include <vector>
 
 #include <cull/cpu/on_cpu.hpp>
+#include <cull/cpu/route_stages.hpp>
 #include <cull/error.hpp>
 #include <cull/router/route.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// Reference: a token after the other, chunks of tokens over threads.
+/// A token after the other, chunks of tokens over threads; stages by kernels where there are some.
 template <>
 struct impl<route_op, on_cpu> {
   template <class Router>
@@ -29,7 +30,7 @@ struct impl<route_op, on_cpu> {
         copy_finite(logits.row(t), t, scores);
         std::fill(candidate.begin(), candidate.end(), std::uint8_t{1});
         row_ref const row{scores, choice, candidate, ids.row(t), weights.row(t)};
-        router(row);
+        detail::stages_on_cpu{exec.level(), row}(router);
         check_chosen(row, t);
       }
     });

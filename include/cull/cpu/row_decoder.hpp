@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include <cull/config.hpp>
+#include <cull/cpu/packed_rows.hpp>
 #include <cull/tensor/fp8.hpp>
 #include <cull/tensor/matrix.hpp>
 #include <cull/tensor/mxfp4.hpp>
@@ -47,20 +48,16 @@ void decode_columns(matrix<F> const& m, std::int64_t row, std::int64_t first, st
   }
 }
 
-template <class F>
-inline constexpr bool is_linear_nvfp4 = false;
-template <class Dialect>
-inline constexpr bool is_linear_nvfp4<nvfp4<Dialect, linear>> = true;
-
 /// Shorter ways of a kernel to the same values: decodes `columns`, a multiple of the kernel's group, or returns 0. `ahead`: rows
 /// to the one of which the same columns come next.
 template <class Kernel, matrix_format F>
 std::int64_t decode_directly(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                              typename Kernel::element* out) {
   auto const& p = m.parts;
-  if constexpr (is_linear_nvfp4<F>) {
-    auto const at = row * p.row_step * p.cols + first;
-    Kernel::decode_nvfp4(p.codes + at / 2, p.scales + at / 16, columns, ahead * p.row_step * p.cols / 2, out);
+  if constexpr (packed_rows<F>::known && F::group == 16) {
+    std::uint8_t gathered[Kernel::chunk / 16];
+    auto const* const scales = packed_rows<F>::scales(p, row, first / 16, columns / 16, gathered);
+    Kernel::decode_nvfp4(packed_rows<F>::codes(p, row) + first / 2, scales, columns, ahead * p.row_step * p.cols / 2, out);
     return columns;
   } else if constexpr (std::is_same_v<F, bf16_format>) {
     if (p.column_stride != 1) return 0;

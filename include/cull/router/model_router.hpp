@@ -31,8 +31,8 @@ array_view<float const> router_bias_of(Layer const& layer) {
 
 /// The router a model's config.json describes: the stages of this room, chosen at run time. Itself a stage, so that
 /// `keep_only(kept) | model_router(layer)` routes as the pruned model will. An empty bias means none.
-/// Source: DeepSeek-V3 and GLM `noaux_tc` (sigmoid, choice-only bias, groups, sum + 1e-20, scaling), GPT-OSS (softmax of the chosen
-/// logits, logit bias), Llama 4 (sigmoid of the chosen logit), ERNIE 4.5 (least denominator), softmax top-k elsewhere.
+/// Source: DeepSeek-V3 and GLM `noaux_tc` (sigmoid, choice-only bias, groups, sum + 1e-20, scaling), GPT-OSS (softmax of the
+/// chosen logits, logit bias), Llama 4 (sigmoid of the chosen logit), ERNIE 4.5 (least denominator), softmax top-k elsewhere.
 class model_router {
  public:
   static constexpr row_part reads = row_part::logits;
@@ -45,24 +45,27 @@ class model_router {
   /// From anything that has `.router` settings and `.correction_bias` (and, it may be, `.router_bias` for the logits), such as
   /// `moe_layer`; the layer must outlive the router.
   template <class Layer>
-    requires requires(Layer const& layer) {
-      router_settings{layer.router};
-      array_view<float const>{layer.correction_bias};
-    }
-  explicit model_router(Layer const& layer)
-      : model_router(layer.router, layer.correction_bias, detail::router_bias_of(layer)) {}
+  requires requires(Layer const& layer) {
+    router_settings{layer.router};
+    array_view<float const>{layer.correction_bias};
+  }
+  explicit model_router(Layer const& layer) : model_router(layer.router, layer.correction_bias, detail::router_bias_of(layer)) {}
 
-  CULL_HD void operator()(row_ref row) const {
-    if (!logit_bias_.empty()) add_logit_bias{logit_bias_}(row);
-    give_scores(row);
-    if (!bias_.empty()) prefer{bias_}(row);
+  CULL_HD void operator()(row_ref row) const { for_each_stage(run_on{row}); }
+
+  /// Calls `f(stage)` with each stage in turn: for executors that have ways of their own.
+  template <class F>
+  CULL_HD void for_each_stage(F const& f) const {
+    if (!logit_bias_.empty()) f(add_logit_bias{logit_bias_});
+    score_by(f);
+    if (!bias_.empty()) f(prefer{bias_});
     if (settings_.group_score == group_scoring::sum_of_two) {
-      within_groups(settings_.groups, settings_.top_groups, sum_of_two{})(row);
+      f(within_groups(settings_.groups, settings_.top_groups, sum_of_two{}));
     } else {
-      within_groups(settings_.groups, settings_.top_groups, maximum{})(row);
+      f(within_groups(settings_.groups, settings_.top_groups, maximum{}));
     }
-    choose(settings_.top_k)(row);
-    give_weights(row);
+    f(choose(settings_.top_k));
+    weigh_by(f);
   }
 
   /// Throws `errc::out_of_range` for settings that contradict each other, and what the stages throw.
@@ -90,21 +93,35 @@ class model_router {
     return settings_.scoring == scoring::softmax_of_chosen || settings_.scoring == scoring::sigmoid_of_chosen;
   }
 
-  CULL_HD void give_scores(row_ref row) const {
+  struct run_on {
+    row_ref row;
+
+    template <class Stage>
+    CULL_HD void operator()(Stage const& stage) const {
+      stage(row);
+    }
+  };
+
+  template <class F>
+  CULL_HD void score_by(F const& f) const {
     switch (settings_.scoring) {
-      case scoring::softmax: return score<softmax>()(row);
-      case scoring::sigmoid: return score<sigmoid>()(row);
+      case scoring::softmax:
+        return f(score<softmax>());
+      case scoring::sigmoid:
+        return f(score<sigmoid>());
       case scoring::softmax_of_chosen:
-      case scoring::sigmoid_of_chosen: return score<unscored>()(row);
+      case scoring::sigmoid_of_chosen:
+        return f(score<unscored>());
     }
   }
 
-  CULL_HD void give_weights(row_ref row) const {
-    if (settings_.scoring == scoring::softmax_of_chosen) weigh_by_softmax()(row);
-    if (settings_.scoring == scoring::sigmoid_of_chosen) weigh_by_sigmoid()(row);
-    if (settings_.bias_in_weight) weigh_by_choice()(row);
-    if (settings_.renormalize == renormalization::on) renormalize{settings_.epsilon, settings_.minimum}(row);
-    if (settings_.scaling != 1.0f) scale{settings_.scaling}(row);
+  template <class F>
+  CULL_HD void weigh_by(F const& f) const {
+    if (settings_.scoring == scoring::softmax_of_chosen) f(weigh_by_softmax());
+    if (settings_.scoring == scoring::sigmoid_of_chosen) f(weigh_by_sigmoid());
+    if (settings_.bias_in_weight) f(weigh_by_choice());
+    if (settings_.renormalize == renormalization::on) f(renormalize{settings_.epsilon, settings_.minimum});
+    if (settings_.scaling != 1.0f) f(scale{settings_.scaling});
   }
 
   router_settings settings_;

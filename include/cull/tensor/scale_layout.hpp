@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
 
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -33,6 +37,14 @@ struct tiled_128x4 {
   CULL_HD static constexpr std::int64_t tiles(std::int64_t blocks) noexcept { return (blocks + 3) / 4; }
 };
 
+namespace detail {
+
+/// Layouts in which scales [4i, 4i + 4) of a row lie side by side.
+template <class Layout>
+inline constexpr bool fours_together = std::is_same_v<Layout, linear> || std::is_same_v<Layout, tiled_128x4>;
+
+}  // namespace detail
+
 /// Copies the block scales `[rows, blocks]` from layout `From` into layout `To`; padding of the result is zero.
 /// Throws `errc::shape_mismatch` where a buffer has another size than its layout says.
 template <class From, class To>
@@ -43,11 +55,15 @@ void relayout(array_view<std::uint8_t const> source, array_view<std::uint8_t> ta
                                           std::to_string(To::size(rows, blocks)) + " target bytes, not " +
                                           std::to_string(source.size()) + " and " + std::to_string(target.size())};
   }
-  for (auto& byte : target) byte = 0;
+  if (target.size() != rows * blocks) std::fill(target.begin(), target.end(), std::uint8_t{0});
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      target[To::offset(row, block, blocks)] = source[From::offset(row, block, blocks)];
+    std::int64_t block = 0;
+    if constexpr (detail::fours_together<From> && detail::fours_together<To>) {
+      for (; block + 4 <= blocks; block += 4) {
+        std::memcpy(&target[To::offset(row, block, blocks)], &source[From::offset(row, block, blocks)], 4);
+      }
     }
+    for (; block < blocks; ++block) target[To::offset(row, block, blocks)] = source[From::offset(row, block, blocks)];
   }
 }
 

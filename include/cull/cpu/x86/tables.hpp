@@ -20,6 +20,21 @@ inline constexpr auto e2m1_values = [] {
   return out;
 }();
 
+/// The third and the fourth byte of the 16 values as f32; the lower two are zero. Twice, as shuffles within 128 bits want them.
+struct alignas(32) e2m1_byte_tables {
+  std::uint8_t lower[32];
+  std::uint8_t upper[32];
+};
+inline constexpr e2m1_byte_tables e2m1_bytes = [] {
+  e2m1_byte_tables out{};
+  for (unsigned i = 0; i < 32; ++i) {
+    auto const half = bf16::encode(e2m1_values[i % 16]).bits;
+    out.lower[i] = static_cast<std::uint8_t>(half & 0xffu);
+    out.upper[i] = static_cast<std::uint8_t>(half >> 8);
+  }
+  return out;
+}();
+
 /// The 256 values of e4m3.
 inline constexpr auto e4m3_values = [] {
   std::array<float, 256> out{};

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks of 16 values to e2m1 codes and e4m3 scales, the bytes of `quantize_block_modelopt` and `quantize_block_compressed`: the
+// same divisions and roundings, eight or sixteen at a time. For tensor scales and magnitudes in `pack_range`, where nothing
+// overflows on the way.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include <cull/config.hpp>
+#include <cull/cpu/x86/targets.hpp>
+#include <cull/tensor/nvfp4.hpp>
+
+#if CULL_X86
+
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Blocks whose scales are found before the first of their codes, so that no code waits for a scale.
+inline constexpr std::int64_t blocks_at_once = 64;
+
+/// A magnitude's code is the number of these that floor(4a) + ceil(4a) exceeds: a tie goes to the even code.
+inline constexpr char code_steps[] = {2, 5, 10, 13, 20, 27, 40};
+
+/// Where `pack_avx2` and `pack_avx512` may be used: the tensor's scale, and the largest magnitude in it.
+template <class Dialect>
+bool pack_range(float tensor_scale, float amax) noexcept {
+  if (!(tensor_scale >= 0x1p-100f && tensor_scale <= 0x1p100f)) return false;
+  if constexpr (std::is_same_v<Dialect, modelopt>) return amax <= tensor_scale * 0x1p20f;
+  return amax <= 0x1p20f / tensor_scale;
+}
+
+struct pack_avx2 {
+  static constexpr std::int64_t unit = 8;
+
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 load(float const* x) noexcept {
+    return _mm256_loadu_ps(x);
+  }
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 load(std::uint16_t const* x) noexcept {
+    auto const words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(x)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+  }
+
+  /// Bits of the largest magnitude of a row, which orders NaN above infinity above numbers.
+  template <class T>
+  CULL_TARGET_AVX2 static std::uint32_t amax_bits(T const* x, std::int64_t blocks) noexcept {
+    auto most = _mm256_setzero_si256(), other = most;
+    for (std::int64_t b = 0; b < blocks; ++b, x += 16) {
+      most = _mm256_max_epi32(most, magnitude(load(x)));
+      other = _mm256_max_epi32(other, magnitude(load(x + 8)));
+    }
+    return largest(_mm256_max_epi32(most, other));
+  }
+
+  /// A row of `blocks`, a multiple of the unit; returns `amax_bits` of it.
+  template <class Dialect, class T>
+  CULL_TARGET_AVX2 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
+                                            std::uint8_t* scales) noexcept {
+    auto most = _mm256_setzero_si256();
+    alignas(32) float divisors[blocks_at_once];
+    for (std::int64_t first = 0; first < blocks; first += blocks_at_once) {
+      auto const last = first + blocks_at_once < blocks ? first + blocks_at_once : blocks;
+      for (std::int64_t b = first; b < last; b += 8) {
+        auto const amax = amax_of_8(x + 16 * b);
+        most = _mm256_max_epi32(most, amax);
+        _mm256_store_ps(divisors + (b - first), scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b));
+      }
+      for (std::int64_t b = first; b < last; b += 2) codes_of_2<Dialect>(x + 16 * b, divisors + (b - first), codes + 8 * b);
+    }
+    return largest(most);
+  }
+
+ private:
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i magnitude(__m256 v) noexcept {
+    return _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
+  }
+  CULL_TARGET_AVX2 static std::uint32_t largest(__m256i v) noexcept {
+    auto half = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0xb1));
+    return static_cast<std::uint32_t>(_mm_cvtsi128_si32(half));
+  }
+  template <class T>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i amax_of_1(T const* x) noexcept {
+    return _mm256_max_epi32(magnitude(load(x)), magnitude(load(x + 8)));
+  }
+  /// The larger of neighbours: of a in the even, of b in the odd pairs of lanes.
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i pairs(__m256i a, __m256i b) noexcept {
+    return _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  }
+  template <class T>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i amax_of_8(T const* x) noexcept {
+    __m256i quads[2];
+    CULL_UNROLL(2)
+    for (int i = 0; i < 2; ++i) {
+      auto const* const from = x + 64 * i;
+      auto const a = pairs(amax_of_1(from), amax_of_1(from + 16)), b = pairs(amax_of_1(from + 32), amax_of_1(from + 48));
+      quads[i] = _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    }
+    return _mm256_max_epi32(_mm256_permute2x128_si256(quads[0], quads[1], 0x20),
+                            _mm256_permute2x128_si256(quads[0], quads[1], 0x31));
+  }
+
+  /// Writes eight scales; returns what values are divided by.
+  template <class Dialect>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 scales_of_8(__m256 amax, float tensor_scale,
+                                                                                   std::uint8_t* scales) noexcept {
+    auto const own = _mm256_set1_ps(tensor_scale);
+    __m256 wanted;
+    if constexpr (std::is_same_v<Dialect, modelopt>) {
+      wanted = _mm256_div_ps(amax, _mm256_set1_ps(6.0f * tensor_scale));
+      wanted = _mm256_blendv_ps(wanted, _mm256_set1_ps(1.0f), _mm256_cmp_ps(wanted, _mm256_setzero_ps(), _CMP_EQ_OQ));
+      wanted = _mm256_max_ps(wanted, _mm256_set1_ps(0x1p-9f));
+    } else {
+      wanted = _mm256_mul_ps(own, _mm256_div_ps(amax, _mm256_set1_ps(6.0f)));
+    }
+    auto code = encode(_mm256_min_ps(wanted, _mm256_set1_ps(448.0f)));
+    if constexpr (!std::is_same_v<Dialect, modelopt>) {
+      auto const none = _mm256_cmpeq_epi32(code, _mm256_setzero_si256());
+      code = _mm256_blendv_epi8(code, _mm256_set1_epi32(0x20), none);  // 0.125
+    }
+    auto const words = _mm256_packus_epi32(code, code);
+    auto const bytes = _mm256_packus_epi16(words, words);
+    auto const eight = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(scales), _mm256_castsi256_si128(eight));
+    auto const scale = decode(code);
+    return std::is_same_v<Dialect, modelopt> ? _mm256_mul_ps(scale, own) : _mm256_div_ps(scale, own);
+  }
+  /// e4m3 of values in [0, 448].
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i encode(__m256 v) noexcept {
+    auto const word = _mm256_castps_si256(v);
+    auto const odd = _mm256_and_si256(_mm256_srli_epi32(word, 20), _mm256_set1_epi32(1));
+    auto const rounded = _mm256_add_epi32(_mm256_add_epi32(word, _mm256_set1_epi32(0x7ffff)), odd);
+    auto const normal = _mm256_sub_epi32(_mm256_srli_epi32(rounded, 20), _mm256_set1_epi32(120 << 3));
+    auto const small = _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(512.0f)));
+    auto const below = _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_set1_ps(0x1p-6f), _CMP_LT_OQ));
+    return _mm256_blendv_epi8(normal, small, below);
+  }
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 decode(__m256i code) noexcept {
+    auto const normal = _mm256_add_epi32(_mm256_slli_epi32(code, 20), _mm256_set1_epi32(120 << 23));
+    auto const small = _mm256_mul_ps(_mm256_cvtepi32_ps(code), _mm256_set1_ps(0x1p-9f));
+    auto const is_small = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(8), code));
+    return _mm256_blendv_ps(_mm256_castsi256_ps(normal), small, is_small);
+  }
+
+  /// floor(4q) + ceil(4q) of a quotient q: odd between quarters, twice the quarter on one, so that ties stay exact.
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i sticky(__m256 v, __m256 divisor) noexcept {
+    auto const q = _mm256_mul_ps(_mm256_div_ps(v, divisor), _mm256_set1_ps(4.0f));
+    return _mm256_cvtps_epi32(_mm256_add_ps(_mm256_floor_ps(q), _mm256_ceil_ps(q)));
+  }
+  template <class Dialect, class T>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void codes_of_2(T const* x, float const* divisors,
+                                                                                std::uint8_t* codes) noexcept {
+    auto const d0 = _mm256_broadcast_ss(divisors), d1 = _mm256_broadcast_ss(divisors + 1);
+    auto const a = load(x), b = load(x + 8), c = load(x + 16), d = load(x + 24);
+    auto const zero = _mm256_setzero_si256();
+    auto const steps =
+        _mm256_packs_epi16(_mm256_packs_epi32(sticky(a, d0), sticky(b, d0)), _mm256_packs_epi32(sticky(c, d1), sticky(d, d1)));
+    auto negative = _mm256_cmpgt_epi8(zero, steps);
+    if constexpr (std::is_same_v<Dialect, modelopt>) {
+      // By "x < 0": the quotient may have underflowed.
+      auto const f = _mm256_setzero_ps();
+      negative = _mm256_packs_epi16(_mm256_packs_epi32(below(a, f), below(b, f)), _mm256_packs_epi32(below(c, f), below(d, f)));
+    }
+    auto const size = _mm256_abs_epi8(_mm256_max_epi8(steps, _mm256_set1_epi8(-127)));
+    auto magnitude = zero;
+    for (auto const step : code_steps) magnitude = _mm256_sub_epi8(magnitude, _mm256_cmpgt_epi8(size, _mm256_set1_epi8(step)));
+    auto const code = _mm256_or_si256(magnitude, _mm256_and_si256(negative, _mm256_set1_epi8(8)));
+    // Lanes of four: a0-3 b0-3 c0-3 d0-3, then a4-7 and so on.
+    auto const bytes = _mm256_maddubs_epi16(code, _mm256_set1_epi16(0x1001));
+    auto const packed = _mm256_packus_epi16(bytes, bytes);
+    auto const low = _mm256_castsi256_si128(packed), high = _mm256_extracti128_si256(packed, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm_unpacklo_epi16(low, high));
+  }
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i below(__m256 v, __m256 limit) noexcept {
+    return _mm256_castps_si256(_mm256_cmp_ps(v, limit, _CMP_LT_OQ));
+  }
+};
+
+}  // namespace detail
+
+CULL_NAMESPACE_END
+
+#endif
