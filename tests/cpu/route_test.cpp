@@ -89,7 +89,9 @@ void fill(row_values& row, int kind, std::mt19937& random) {
 TEST_CASE("choose on the executor: a stable sort's choice for the sizes of real models, ties, absent experts, infinities") {
   std::mt19937 random{3};
   test_support::at_every_level([&] {
-    for (auto const [experts, k] : sizes) {
+    for (auto const& each : sizes) {
+      auto const experts = each.experts;
+      int const k = each.k;
       std::int64_t wrong = 0;
       for (int kind = 0; kind < 7; ++kind) {
         for (int round = 0; round < 40; ++round) {
