@@ -60,6 +60,7 @@ inline std::vector<unsigned> block_order(unsigned count, std::uint64_t seed) {
 template <cull::simt::kernel_body Body, class... Arguments>
 void launch(launch_options const& options, cull::simt::grid_size grid, Body const& body, Arguments... arguments) {
   executed_bodies::note<Body>();
+  if (options.watch.races != nullptr) options.watch.races->forget_all();
   auto const order = block_order(grid.x * grid.y, options.seed);
   std::atomic<unsigned> next{0};
   std::exception_ptr failure;

@@ -31,6 +31,12 @@ class race_detector {
     }
   }
 
+  /// A launch begins: it is ordered after all before it.
+  void forget_all() {
+    std::scoped_lock const lock{mutex_};
+    cells_.clear();
+  }
+
   /// The memory at `address` is another block's from now on.
   void forget(std::uintptr_t address, std::size_t bytes) {
     std::scoped_lock const lock{mutex_};

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include <cull/config.hpp>
+#include <cull/cuda/context.hpp>
+#include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/tile_product.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace simt {
+
+/// What becomes of f_j(x): row `pair` of `outputs` [tokens * k, hidden], rows aligned to 16 bytes. A warp stores 128 columns of a
+/// token.
+struct store_outputs {
+  float* outputs;
+  std::int64_t stride;
+
+  CULL_EXEC_CHECK_OFF
+  template <class C, class Sums>
+  CULL_HD void operator()(C const& c, Sums const& sums) const {
+    auto const column = 4 * static_cast<int>(c.lane());
+    if (sums.first + column >= sums.hidden) return;
+    for (int row = static_cast<int>(c.warp()); row < sums.tile.rows; row += 4) {
+      auto const pair = static_cast<std::int64_t>(c.load(sums.pairs + sums.tile.first + row));
+      c.store(reinterpret_cast<pack<float, 4>*>(outputs + pair * stride + sums.first + column), sums.four(c, row, column));
+    }
+  }
+};
+
+/// f_j(x) is not stored: `squares` [blocks, 64] gets the sum of its squares over each block's columns, in f32: four chains of 16
+/// for each half of the columns, joined as (0 + 1) + (2 + 3), then the halves.
+struct sum_squares {
+  float* squares;
+
+  CULL_EXEC_CHECK_OFF
+  template <class C, class Sums>
+  CULL_HD void operator()(C const& c, Sums const& sums) const {
+    int const row = static_cast<int>(c.thread()) % 64, half = static_cast<int>(c.thread()) / 64;
+    float chains[4] = {};
+    for (int column = 64 * half; column < 64 * half + 64 && sums.first + column < sums.hidden; column += 4) {
+      auto const f = sums.four(c, row, column);
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < 4; ++i) chains[i] = c.fma(f[i], f[i], chains[i]);
+    }
+    c.store_shared(&sums.shared->squares[half][row], (chains[0] + chains[1]) + (chains[2] + chains[3]));
+    c.sync();
+    if (half != 0) return;
+    c.store(squares + static_cast<std::int64_t>(c.block()) * 64 + row,
+            c.load_shared(&sums.shared->squares[0][row]) + c.load_shared(&sums.shared->squares[1][row]));
+  }
+};
+
+/// Throughput: f_j(x) = down inner for up to 64 tokens of an expert and 128 output columns, given to `Output`. Block b works on
+/// columns b % blocks_per_tile of tile b / blocks_per_tile.
+template <int Parts, class Output>
+struct down_tile {
+  using product = tile_product<Parts>;
+  using Shared = typename product::Shared;
+  static constexpr unsigned threads = product::threads;
+  static constexpr unsigned min_blocks = Parts == 1 ? 3 : 1;
+  static constexpr int columns = 128;
+
+  expert_weights const* experts;
+  expert_tile const* tiles;
+  std::int32_t const* pairs;
+  std::uint16_t const* inner;  // Parts planes [pairs, width], in the order of `pairs`
+  std::int64_t inner_part_stride;
+  expert_shape shape;
+  Output output;
+
+  /// A block's finished sums, for `Output`.
+  struct finished {
+    Shared* shared;
+    expert_tile tile;
+    std::int32_t const* pairs;
+    int first;  // column
+    int hidden;
+    double scale;
+
+    /// f_j(x) of row `row` of the tile, columns `first + column` to `+ 3`.
+    CULL_EXEC_CHECK_OFF
+    template <class C>
+    CULL_HD pack<float, 4> four(C const& c, int row, int column) const {
+      auto f = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&shared->sums[row][column]));
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < 4; ++i) f[i] = static_cast<float>(static_cast<double>(f[i]) * scale);
+      return f;
+    }
+  };
+
+  CULL_EXEC_CHECK_OFF
+  template <thread_context C>
+  CULL_HD void operator()(C const& c, Shared& s) const {
+    int const blocks_per_tile = (shape.hidden + columns - 1) / columns;
+    auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
+    if (tile.rows == 0) return;
+    auto const& down = experts[tile.expert].down;
+    finished done{&s,           tile,
+                  pairs,        static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * columns,
+                  shape.hidden, down.outer_scale * tile_weight_unit};
+    int const thread = static_cast<int>(c.thread());
+    bool const whole = done.first + columns <= shape.hidden;
+    typename product::sources from{};
+    from.x = inner + thread % 8 * 8;
+    from.x_part_stride = inner_part_stride;
+    for (int i = 0; i < 4; ++i) {
+      int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
+      from.x_row[i] = static_cast<std::uint32_t>(tile.first + row) * static_cast<std::uint32_t>(shape.width / 8);
+    }
+    from.codes = down.codes + (done.first + thread / 2) * down.code_stride + thread % 2 * 16;
+    from.scales = down.scales + (done.first + thread / 2) * down.scale_stride;
+    from.next_codes = whole ? static_cast<std::int32_t>(columns / 2 * down.code_stride) : 0;
+    from.wide_scales = shape.wide_scales;
+    product::run(c, s, shape.width, from);
+    output(c, done);
+  }
+};
+
+}  // namespace simt
+
+CULL_NAMESPACE_END

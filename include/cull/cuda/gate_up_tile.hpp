@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include <cull/config.hpp>
+#include <cull/cuda/context.hpp>
+#include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/split_bf16.hpp>
+#include <cull/cuda/tile_product.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace simt {
+
+/// Throughput: inner = act(gate x, up x) of up to 64 tokens of an expert, for 64 channels (128 where experts are not gated),
+/// rounded to `Parts` planes of bf16 in the order of `paired_element`, which is what the down projection reads. Both products
+/// stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
+template <int Parts, class Activation, bool Gated>
+struct gate_up_tile {
+  using product = tile_product<Parts>;
+  using Shared = typename product::Shared;
+  static constexpr unsigned threads = product::threads;
+  static constexpr unsigned min_blocks = Parts == 1 ? 3 : 1;
+  static constexpr int channels = Gated ? 64 : 128;
+
+  expert_weights const* experts;
+  expert_tile const* tiles;
+  std::int32_t const* pairs;
+  std::uint16_t const* x;  // Parts planes [x rows, hidden]
+  std::int64_t x_part_stride;
+  std::int32_t pairs_per_x_row;  // k where tokens share a row, 1 where each pair has its own
+  std::uint16_t* inner;          // Parts planes [pairs, width], in the order of `pairs`
+  std::int64_t inner_part_stride;
+  expert_shape shape;
+  Activation activation;
+
+  CULL_EXEC_CHECK_OFF
+  template <thread_context C>
+  CULL_HD void operator()(C const& c, Shared& s) const {
+    int const blocks_per_tile = (shape.width + channels - 1) / channels;
+    auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
+    if (tile.rows == 0) return;
+    int const first = static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * channels;
+    auto const& weights = experts[tile.expert];
+    int const thread = static_cast<int>(c.thread());
+    auto const& m = matrix_of(weights, thread / 2);
+    int const channel = first + channel_of(thread / 2);
+    // Rows 64 to 127 are as many channels further on, or not there.
+    bool const whole = first + channels <= shape.width;
+    typename product::sources from{};
+    from.x = x + thread % 8 * 8;
+    from.x_part_stride = x_part_stride;
+    for (int i = 0; i < 4; ++i) {
+      int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
+      from.x_row[i] = static_cast<std::uint32_t>(c.load(pairs + tile.first + row) / pairs_per_x_row) *
+                      static_cast<std::uint32_t>(shape.hidden / 8);
+    }
+    from.codes = m.codes + channel * m.code_stride + thread % 2 * 16;
+    from.scales = m.scales + channel * m.scale_stride;
+    from.next_codes = whole ? static_cast<std::int32_t>(channels / 2 * m.code_stride) : 0;
+    from.wide_scales = shape.wide_scales;
+    product::run(c, s, shape.hidden, from);
+    finish(c, s);
+  }
+
+ private:
+  /// Which of the expert's matrices row `row` of the 128 belongs to: of a warp's 32 the first half is gate's.
+  CULL_HD static nvfp4_rows const& matrix_of(expert_weights const& w, int row) { return Gated && row % 32 < 16 ? w.gate : w.up; }
+
+  /// Rows stand in the order of `inner` in memory.
+  CULL_HD static int channel_of(int row) {
+    int const place = Gated ? row / 32 * 16 + row % 16 : row;
+    return place / 8 * 8 + paired_element(place % 8);
+  }
+
+  /// A thread makes four adjacent channels of a token at a time, lanes side by side.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD void finish(C const& c, Shared& s) const {
+    // Found again, so that no register keeps them through the main loop.
+    int const blocks_per_tile = (shape.width + channels - 1) / channels;
+    auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
+    int const first = static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * channels;
+    auto const& w = experts[tile.expert];
+    double const up_scale = w.up.outer_scale * tile_weight_unit;
+    double const gate_scale = w.gate.outer_scale * tile_weight_unit;
+    constexpr int fours = channels / 4;
+    for (int i = static_cast<int>(c.thread()); i < tile.rows * fours; i += static_cast<int>(threads)) {
+      int const token = i / fours, place = i % fours * 4;
+      if (first + place >= shape.width) continue;
+      int const up_row = Gated ? place / 16 * 32 + 16 + place % 16 : place;
+      float values[4];
+      if constexpr (Gated) {
+        // Neighbours of 16 channels read gate and up in turns: their rows are 32 apart, in the same banks.
+        int const turn = place / 16 % 2 * 16;
+        auto const one = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row - turn]));
+        auto const other = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row - 16 + turn]));
+        CULL_UNROLL_FULLY
+        for (int j = 0; j < 4; ++j) {
+          values[j] =
+              activation(scaled(turn != 0 ? one[j] : other[j], gate_scale), scaled(turn != 0 ? other[j] : one[j], up_scale));
+        }
+      } else {
+        auto const up = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row]));
+        CULL_UNROLL_FULLY
+        for (int j = 0; j < 4; ++j) values[j] = activation(scaled(up[j], up_scale));
+      }
+      store_split<Parts>(c, inner + static_cast<std::int64_t>(tile.first + token) * shape.width + first + place,
+                         inner_part_stride, values);
+    }
+  }
+
+  CULL_HD static float scaled(float sum, double scale) { return static_cast<float>(static_cast<double>(sum) * scale); }
+};
+
+}  // namespace simt
+
+CULL_NAMESPACE_END

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include <cull/config.hpp>
+#include <cull/cuda/combine.hpp>
+#include <cull/cuda/context.hpp>
+#include <cull/cuda/down_tile.hpp>
+#include <cull/cuda/expert_rows.hpp>
+#include <cull/cuda/expert_table.hpp>
+#include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/fill_others.hpp>
+#include <cull/cuda/gate_up_tile.hpp>
+#include <cull/cuda/scratch_array.hpp>
+#include <cull/cuda/split_bf16.hpp>
+#include <cull/error.hpp>
+#include <cull/expert/expert_norms.hpp>
+#include <cull/expert/precision.hpp>
+#include <cull/expert/run_experts.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// For few tokens per expert: `run_experts<latency<bf16_precision>>(...)` runs kernels that are bound by reading each weight once
+/// for up to four tokens. Without it, kernels for many tokens, on tensor cores. The choice is the type's, never the batch's, so
+/// that a token's result depends on neither.
+template <class Precision>
+struct latency : Precision {
+  using precision = Precision;
+};
+
+namespace detail {
+
+/// Planes of bf16 that activations are split into for the tensor cores: f32 exactly, or rounded to bf16.
+template <class Precision>
+inline constexpr int bf16_parts = 0;
+template <>
+inline constexpr int bf16_parts<f32_precision> = 3;
+template <>
+inline constexpr int bf16_parts<bf16_precision> = 1;
+
+template <class Precision>
+inline constexpr bool is_latency = false;
+template <class Precision>
+inline constexpr bool is_latency<latency<Precision>> = true;
+
+inline unsigned block_count(std::int64_t count, std::int64_t each) {
+  auto const blocks = (count + each - 1) / each;
+  if (blocks > 0x7fffffff)
+    throw error{errc::out_of_range, "CUDA: " + std::to_string(blocks) + " blocks in a launch; split the batch"};
+  return static_cast<unsigned>(blocks);
+}
+
+/// What the kernels of one call share: the experts' table and the pairs grouped by expert, in scratch memory.
+template <simt::device_executor Exec, int Tile>
+struct grouped_experts {
+  template <class Dialect>
+  grouped_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+                  simt::expert_shape const& s, routing<device_memory> const& chosen)
+      : shape(s),
+        k(static_cast<std::int32_t>(chosen.k())),
+        pair_count(checked(chosen)),
+        table(exec, experts.size()),
+        pairs(exec, static_cast<std::size_t>(pair_count)),
+        tiles(exec, static_cast<std::size_t>(simt::tile_bound(pair_count, s.experts, Tile))) {
+    copy_table(exec, experts, table.data());
+    tiles.clear();
+    exec.launch(simt::grid_size{static_cast<unsigned>(shape.experts), 1},
+                simt::group_pairs<Tile>{chosen.ids.data(), chosen.ids.stride(), static_cast<std::int32_t>(chosen.tokens()), k,
+                                        pairs.data(), tiles.data()});
+  }
+
+  unsigned blocks(int columns, int each) const {
+    return block_count(static_cast<std::int64_t>(tiles.size()) * ((columns + each - 1) / each), 1);
+  }
+
+  simt::expert_shape shape;
+  std::int32_t k;
+  std::int64_t pair_count;
+  simt::scratch_array<simt::expert_weights, Exec> table;
+  simt::scratch_array<std::int32_t, Exec> pairs;
+  simt::scratch_array<simt::expert_tile, Exec> tiles;
+
+ private:
+  static std::int64_t checked(routing<device_memory> const& chosen) {
+    auto const count = chosen.tokens() * chosen.k();
+    if (count > 0x7fffffff)
+      throw error{errc::out_of_range, "run_experts: more than 2^31 pairs of token and expert; split the batch"};
+    return count;
+  }
+};
+
+/// One call of the experts of a layer.
+template <class Precision, simt::device_executor Exec, class Activation>
+struct experts_call {
+  Exec const& exec;
+  matrix_view<float const, device_memory> x;
+  routing<device_memory> chosen;
+  Activation activation;
+  expert_use use;
+
+  float const* input_weights() const { return use.gate_on_input ? chosen.weights.data() : nullptr; }
+  // Where weights multiply inputs each pair has its own, else a token's pairs share one.
+  std::int32_t k() const { return static_cast<std::int32_t>(chosen.k()); }
+  std::int64_t input_rows() const { return use.gate_on_input ? chosen.tokens() * chosen.k() : chosen.tokens(); }
+  std::int32_t pairs_per_input() const { return use.gate_on_input ? 1 : k(); }
+  std::int32_t inputs_per_token() const { return use.gate_on_input ? k() : 1; }
+
+  void others(simt::expert_shape const& shape, matrix_view<float, device_memory> outputs,
+              matrix_view<double, device_memory> norms) const {
+    exec.launch(
+        simt::grid_size{block_count(chosen.tokens() * chosen.k(), simt::fill_others::threads), 1},
+        simt::fill_others{chosen.ids.data(), chosen.ids.stride(), input_weights(), chosen.weights.stride(),
+                          static_cast<std::int32_t>(chosen.tokens()), k(), shape.experts, use.zero_experts, x.data(), x.stride(),
+                          static_cast<std::int32_t>(x.cols()), outputs.data(), outputs.stride(), norms.data(), norms.stride()});
+  }
+
+  /// Throughput: gate, up and activation, then `Output` of the down projection.
+  template <class Output, class Groups>
+  void tiles(Groups const& g, Output const& output) const {
+    constexpr int parts = bf16_parts<Precision>;
+    static_assert(parts != 0, "the tensor core kernels take f32_precision and bf16_precision");
+    auto const part_stride = input_rows() * x.cols();
+    simt::scratch_array<std::uint16_t, Exec> planes{exec, static_cast<std::size_t>(parts * part_stride)};
+    exec.launch(simt::grid_size{block_count(part_stride / 4, simt::split_rows<parts>::threads), 1},
+                simt::split_rows<parts>{x.data(), x.stride(), input_weights(), k(), chosen.weights.stride(), inputs_per_token(),
+                                        static_cast<std::int32_t>(x.cols()), part_stride / 4, planes.data(), part_stride});
+    auto const inner_stride = g.pair_count * g.shape.width;
+    simt::scratch_array<std::uint16_t, Exec> inner{exec, static_cast<std::size_t>(parts * inner_stride)};
+    with_gating(g.shape, [&]<bool Gated>(std::bool_constant<Gated>) {
+      using body = simt::gate_up_tile<parts, Activation, Gated>;
+      exec.launch(simt::grid_size{g.blocks(g.shape.width, body::channels), 1},
+                  body{g.table.data(), g.tiles.data(), g.pairs.data(), planes.data(), part_stride, pairs_per_input(),
+                       inner.data(), inner_stride, g.shape, activation});
+    });
+    using body = simt::down_tile<parts, Output>;
+    exec.launch(simt::grid_size{g.blocks(g.shape.hidden, body::columns), 1},
+                body{g.table.data(), g.tiles.data(), g.pairs.data(), inner.data(), inner_stride, g.shape, output});
+  }
+
+  /// Latency: the same with f32 rows.
+  template <class Groups>
+  void rows(Groups const& g, matrix_view<float, device_memory> outputs) const {
+    bool const as_it_is = std::is_same_v<Precision, f32_precision> && !use.gate_on_input;
+    auto const count = as_it_is ? 0 : input_rows() * x.cols();
+    simt::scratch_array<float, Exec> rounded{exec, static_cast<std::size_t>(count)};
+    if (!as_it_is) {
+      exec.launch(simt::grid_size{block_count(count, simt::round_rows<Precision>::threads), 1},
+                  simt::round_rows<Precision>{x.data(), x.stride(), input_weights(), k(), chosen.weights.stride(),
+                                              inputs_per_token(), static_cast<std::int32_t>(x.cols()), count, rounded.data()});
+    }
+    simt::scratch_array<float, Exec> inner{exec, static_cast<std::size_t>(g.pair_count * g.shape.width)};
+    with_gating(g.shape, [&]<bool Gated>(std::bool_constant<Gated>) {
+      using body = simt::gate_up_rows<Precision, Activation, Gated>;
+      exec.launch(simt::grid_size{g.blocks(g.shape.width, body::channels), 1},
+                  body{g.table.data(), g.tiles.data(), g.pairs.data(), as_it_is ? x.data() : rounded.data(),
+                       as_it_is ? x.stride() : x.cols(), pairs_per_input(), inner.data(), g.shape, activation});
+    });
+    exec.launch(
+        simt::grid_size{g.blocks(g.shape.hidden, simt::down_rows::columns), 1},
+        simt::down_rows{g.table.data(), g.tiles.data(), g.pairs.data(), inner.data(), g.shape, outputs.data(), outputs.stride()});
+  }
+
+ private:
+  /// Only kernels that the activation can be called in are compiled.
+  template <class F>
+  static void with_gating(simt::expert_shape const& shape, F const& f) {
+    if (shape.gated) {
+      if constexpr (std::is_invocable_v<Activation const&, float, float>) return f(std::true_type{});
+      throw error{errc::out_of_range, "experts have a gate, and the activation takes one argument only"};
+    }
+    if constexpr (std::is_invocable_v<Activation const&, float>) return f(std::false_type{});
+    throw error{errc::out_of_range, "experts have no gate, and the activation takes (gate, up) only"};
+  }
+};
+
+inline void check_rows(char const* what, void const* data, std::int64_t stride) {
+  if (reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 4 == 0) return;
+  throw error{errc::shape_mismatch, std::string{"run_experts: rows of "} + what + " must be aligned to 16 bytes"};
+}
+
+}  // namespace detail
+
+/// NVFP4 experts in device memory, in either dialect. Throughput needs hidden and width to be multiples of 64, latency of 16;
+/// codes aligned to 16 bytes and scales to 4; rows of x and outputs to 16. Biases are refused. An id that is none gives a row of
+/// NaN. Error beyond the CPU's: that of the products, as `tile_product` and `row_product` state it.
+template <simt::device_executor Exec>
+struct impl<run_experts_op, Exec> {
+  template <class Precision, class Dialect, class Activation>
+  static void run(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+                  matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
+                  matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
+    if (chosen.tokens() * chosen.k() == 0) return;
+    detail::check_rows("x", x.data(), x.stride());
+    detail::check_rows("the outputs", outputs.data(), outputs.stride());
+    auto const shape = detail::shape_on_device(experts, x.cols(), detail::is_latency<Precision> ? 16 : 64);
+    if constexpr (detail::is_latency<Precision>) {
+      detail::experts_call<typename Precision::precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+      call.others(shape, outputs, {});
+      if (shape.experts == 0) return;
+      call.rows(detail::grouped_experts<Exec, simt::row_product::tokens>{exec, experts, shape, chosen}, outputs);
+    } else {
+      detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+      call.others(shape, outputs, {});
+      if (shape.experts == 0) return;
+      call.tiles(detail::grouped_experts<Exec, 64>{exec, experts, shape, chosen},
+                 simt::store_outputs{outputs.data(), outputs.stride()});
+    }
+  }
+};
+
+/// Throughput kernels; the norm is summed where the down projection ends, and f_j(x) never reaches memory. Squares are f32: a
+/// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60.
+template <simt::device_executor Exec>
+struct impl<expert_norms_op, Exec> {
+  template <class Precision, class Dialect, class Activation>
+  static void run(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+                  matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
+                  matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
+    if (chosen.tokens() * chosen.k() == 0) return;
+    detail::check_rows("x", x.data(), x.stride());
+    auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+    detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+    call.others(shape, {}, norms);
+    if (shape.experts == 0) return;
+    detail::grouped_experts<Exec, 64> const groups{exec, experts, shape, chosen};
+    auto const per_tile = (shape.hidden + 127) / 128;
+    simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * 64};
+    call.tiles(groups, simt::sum_squares{squares.data()});
+    exec.launch(simt::grid_size{static_cast<unsigned>(groups.tiles.size()), 1},
+                simt::finish_norms{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k, norms.data(),
+                                   norms.stride()});
+  }
+};
+
+CULL_NAMESPACE_END

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include <cull/config.hpp>
+#include <cull/cuda/context.hpp>
+#include <cull/cuda/decode_block.hpp>
+#include <cull/cuda/expert_table.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace simt {
+
+/// 128 rows of NVFP4 weights times 64 tokens by four warps with `mma.sync` m16n8k16: the main loop of the grouped kernels.
+///
+/// A warp owns 32 weight rows and all tokens, so every code is decoded once, in registers, for 64 tokens. Weights are the left
+/// operand: it is computed, so that its four registers lie where the instruction wants them, and the right one is loaded in
+/// place. A thread decodes whole blocks of 16 codes with their one scale: K is permuted within 64 columns so that block t of a
+/// row belongs to lane t of each four. Activations come as `Parts` planes of bf16 whose sum they are (1: rounded to bf16; 3: f32
+/// exactly), in the order of `paired_element` within 8. Both stream through shared memory by asynchronous copies, three stages of
+/// 64 columns.
+///
+/// Order of summation of an output, whatever the tile and its company: 64 columns after 64; of each, 16 at a time, columns
+/// {0, 1, 4, 5} + {0, 2, 8, 10}[s] of its four blocks for s = 0..3; the parts one after another, the highest first, for s = 0, 1
+/// and then for s = 2, 3. Products are exact; how the tensor core adds 16 of them is its own: |error| <= Parts * K * 2^-22 * sum
+/// |w x| covers truncation there.
+///
+/// Shared memory without bank conflicts: unit u of 16 bytes of row r lies at u ^ (r & 1) in x and at u ^ (r / 4 & 1) in the
+/// scales.
+template <int Parts>
+struct tile_product {
+  static constexpr unsigned threads = 128;
+  static constexpr int tokens = 64;
+  static constexpr int rows = 128;
+  static constexpr int columns = 64;  // of a stage
+  static constexpr int stages = 3;
+  static constexpr int sum_stride = rows + 4;  // so that the lanes of a warp meet 32 banks, writing by token and reading by row
+  static constexpr int scale_stages = 8;       // whose block scales are copied together: 32 bytes of a row
+
+  struct Shared {
+    struct staged {
+      pack<std::uint32_t, 4> x[stages][Parts][tokens][8];
+      pack<std::uint32_t, 2> codes[stages][rows][4];
+    };
+    union {
+      alignas(16) staged in;
+      float sums[tokens][sum_stride];
+    };
+    std::uint8_t scales[2][rows][4 * scale_stages];
+    float squares[2][tokens];  // of the row norm
+  };
+
+  /// Weight rows 16 m + lane / 4 (+ 8 for i >= 2) of the warp's 32, tokens 8 n + 2 (lane % 4) + i % 2.
+  using accumulators = float[2][8][4];
+
+  /// Where a thread's copies come from. Rows that do not exist are other rows again: nobody reads their sums.
+  struct sources {
+    std::uint16_t const* x;      // of row 0
+    std::uint32_t x_row[4];      // starts of rows thread / 8 + 16 i, in units of 16 bytes
+    std::int64_t x_part_stride;  // from plane to plane
+    std::uint8_t const* codes;   // of weight row thread / 2
+    std::uint8_t const* scales;  // of weight row thread / 2, at column 0
+    std::int32_t next_codes;     // from there to row thread / 2 + 64, in bytes; of scales it is an eighth
+    bool wide_scales;            // scales of all rows are aligned to 16 bytes where their number is a multiple of 16
+  };
+
+  /// Leaves finished sums, in units of `tile_weight_unit`, at `s.sums[token][weight row]` for every thread of the block.
+  CULL_EXEC_CHECK_OFF
+  template <thread_context C>
+  CULL_HD static void run(C const& c, Shared& s, int k, sources const& from) {
+    accumulators acc{};
+    int const steps = k / columns;
+    for (int step = 0; step < stages - 1; ++step) {
+      if (step < steps) fetch(c, s, step, step, steps, from);
+      c.commit_async();
+    }
+    int stage = 0;
+    for (int step = 0; step < steps; ++step) {
+      c.template wait_async<stages - 2>();
+      c.sync();
+      int const ahead = step + stages - 1;
+      if (ahead < steps) fetch(c, s, stage == 0 ? stages - 1 : stage - 1, ahead, steps, from);
+      c.commit_async();
+      multiply(c, s, stage, step, acc);
+      stage = stage + 1 == stages ? 0 : stage + 1;
+    }
+    c.sync();  // others may still read the last stage
+    put(c, s, acc);
+    c.sync();
+  }
+
+ private:
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void fetch(C const& c, Shared& s, int stage, int step, int steps, sources const& from) {
+    unsigned const thread = c.thread();
+    unsigned const row = thread / 8, unit = thread % 8;
+    CULL_UNROLL_FULLY
+    for (unsigned i = 0; i < 4; ++i) {
+      CULL_UNROLL_FULLY
+      for (int part = 0; part < Parts; ++part) {
+        auto const* const x = from.x + part * from.x_part_stride +
+                              std::uint64_t{from.x_row[i] + static_cast<std::uint32_t>(step) * (columns / 8)} * 8;
+        c.template copy_async<16>(&s.in.x[stage][part][row + 16 * i][unit ^ (row & 1)], x);
+      }
+    }
+    auto const* const codes = from.codes + static_cast<std::uint32_t>(step) * (columns / 2);
+    c.template copy_async<16>(&s.in.codes[stage][thread / 2][2 * (thread % 2)], codes);
+    c.template copy_async<16>(&s.in.codes[stage][thread / 2 + 64][2 * (thread % 2)], codes + from.next_codes);
+    if (step % scale_stages == 0) fetch_scales(c, s.scales[step / scale_stages % 2], step, steps, from);
+  }
+
+  /// 32 bytes of each row's scales, in pieces of 16 where rows of scales are aligned to that, else of 4, which is four times the
+  /// requests and a quarter of each sector at a time.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void fetch_scales(C const& c, std::uint8_t (&to)[rows][4 * scale_stages], int step, int steps,
+                                   sources const& from) {
+    int const row = static_cast<int>(c.thread()) / 2, word = 4 * (static_cast<int>(c.thread()) % 2);
+    auto const* const scales = from.scales + 4 * (step + word);
+    if (from.wide_scales && steps % 4 == 0) {
+      if (step + word >= steps) return;
+      c.template copy_async<16>(&to[row][scale_place(row, word)], scales);
+      c.template copy_async<16>(&to[row + 64][scale_place(row, word)], scales + from.next_codes / 8);
+      return;
+    }
+    CULL_UNROLL_NOT
+    for (int i = 0; i < 4 && step + word + i < steps; ++i) {
+      c.template copy_async<4>(&to[row][scale_place(row, word + i)], scales + 4 * i);
+      c.template copy_async<4>(&to[row + 64][scale_place(row, word + i)], scales + from.next_codes / 8 + 4 * i);
+    }
+  }
+
+  /// Where the scales of the `word`-th of 8 stages lie in a row.
+  CULL_HD static constexpr int scale_place(int row, int word) {
+    return ((16 * (word / 4)) ^ (row / 4 % 2 * 16)) + 4 * (word % 4);
+  }
+
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void multiply(C const& c, Shared& s, int stage, int step, accumulators& acc) {
+    int const group = static_cast<int>(c.lane()) / 4;
+    int const quad = static_cast<int>(c.lane()) % 4;
+    pack<std::uint32_t, 2> codes[4];  // of rows group + 8 i
+    std::uint32_t scales[4];
+    CULL_UNROLL_FULLY
+    for (int i = 0; i < 4; ++i) {
+      int const row = 32 * static_cast<int>(c.warp()) + 8 * i + group;
+      codes[i] = c.load_shared(&s.in.codes[stage][row][quad]);
+      auto const scale = c.load_shared(&s.scales[step / scale_stages % 2][row][scale_place(group, step % scale_stages) + quad]);
+      float const raised = raised_scale(static_cast<std::int8_t>(scale));
+      scales[i] = c.bf16x2(raised, raised);
+    }
+    CULL_UNROLL_FULLY
+    for (int half = 0; half < 2; ++half) {
+      std::uint32_t w[2][2][4];  // [16 rows][16 columns][register]
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < 4; ++i) decode_row(c, codes[i][half], scales[i], w[i / 2], i % 2);
+      CULL_UNROLL_FULLY
+      for (int n = 0; n < 8; ++n) {
+        CULL_UNROLL_FULLY
+        for (int part = 0; part < Parts; ++part) {
+          auto const x = c.load_shared(&s.in.x[stage][part][8 * n + group][(2 * quad + half) ^ (group & 1)]);
+          CULL_UNROLL_FULLY
+          for (int q = 0; q < 2; ++q) {
+            std::uint32_t const b[2] = {x[2 * q], x[2 * q + 1]};
+            CULL_UNROLL_FULLY
+            for (int m = 0; m < 2; ++m) c.mma_m16n8k16_bf16(acc[m][n], w[m][q], b);
+          }
+        }
+      }
+    }
+  }
+
+  /// 8 codes of a block to the registers of two steps of 16 columns that belong to its row.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void decode_row(C const& c, std::uint32_t codes, std::uint32_t scale, std::uint32_t (&w)[2][4], int upper) {
+    std::uint32_t out[4];
+    decode_8(codes, scale, out, [&](std::uint32_t x, std::uint32_t y) { return c.multiply_bf16x2(x, y); });
+    CULL_UNROLL_FULLY
+    for (int i = 0; i < 4; ++i) w[i / 2][upper + 2 * (i % 2)] = out[i];
+  }
+
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void put(C const& c, Shared& s, accumulators const& acc) {
+    CULL_UNROLL_FULLY
+    for (int m = 0; m < 2; ++m) {
+      CULL_UNROLL_FULLY
+      for (int n = 0; n < 8; ++n) {
+        CULL_UNROLL_FULLY
+        for (int i = 0; i < 4; ++i) {
+          auto const row = 32 * c.warp() + 16 * static_cast<unsigned>(m) + c.lane() / 4 + 8 * static_cast<unsigned>(i / 2);
+          auto const token = 8 * static_cast<unsigned>(n) + 2 * (c.lane() % 4) + static_cast<unsigned>(i % 2);
+          c.store_shared(&s.sums[token][row], acc[m][n][i]);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace simt
+
+CULL_NAMESPACE_END

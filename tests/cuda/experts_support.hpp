@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// NVFP4 experts with random bytes, on the host and in the tests' device memory, and what their outputs must be within.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+#include <cull/cuda/run_experts.hpp>
+#include <cull/tensor/nvfp4.hpp>
+
+#include "simt/on_simt.hpp"
+
+namespace cuda_tests {
+
+template <class Dialect>
+using device_matrix = cull::matrix<cull::nvfp4<Dialect>, cull::device_memory>;
+template <class Dialect>
+using device_expert = cull::gated_expert<device_matrix<Dialect>>;
+
+/// A matrix of random codes and block scales, subnormal and zero scales among them.
+template <class Dialect>
+struct random_matrix {
+  std::int64_t rows, cols;
+  float tensor_scale;
+  std::vector<std::uint8_t> codes, scales;
+  simt_test::device_array<std::uint8_t> device_codes, device_scales;
+
+  random_matrix(std::int64_t r, std::int64_t c, std::mt19937& random)
+      : rows(r),
+        cols(c),
+        tensor_scale(std::is_same_v<Dialect, cull::modelopt> ? 0.011f : 97.0f),
+        codes(bytes(static_cast<std::size_t>(r * c / 2), random, 0, 255)),
+        scales(bytes(static_cast<std::size_t>(r * c / 16), random, 0, 0x48)),
+        device_codes(codes),
+        device_scales(scales) {}
+
+  cull::matrix<cull::nvfp4<Dialect>> host() const { return {{codes.data(), scales.data(), tensor_scale, cols, 1}, rows, cols}; }
+  device_matrix<Dialect> device() const {
+    return {{device_codes.data(), device_scales.data(), tensor_scale, cols, 1}, rows, cols};
+  }
+  std::vector<double> values() const {
+    std::vector<double> out(static_cast<std::size_t>(rows * cols));
+    double const outer = cull::nvfp4<Dialect>::outer_scale(host().parts);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t g = 0; g < cols / 16; ++g) {
+        float group[16];
+        cull::nvfp4<Dialect>::decode_group(host().parts, r, g, group);
+        for (std::int64_t i = 0; i < 16; ++i)
+          out[static_cast<std::size_t>(r * cols + 16 * g + i)] = static_cast<double>(group[i]) * outer;
+      }
+    }
+    return out;
+  }
+
+ private:
+  static std::vector<std::uint8_t> bytes(std::size_t count, std::mt19937& random, int low, int high) {
+    std::uniform_int_distribution<int> any{low, high};
+    std::vector<std::uint8_t> out(count);
+    for (auto& b : out) b = static_cast<std::uint8_t>(any(random));
+    return out;
+  }
+};
+
+/// Experts of one layer.
+template <class Dialect = cull::modelopt>
+struct layer {
+  struct expert {
+    random_matrix<Dialect> gate, up, down;
+  };
+  std::int64_t hidden, width;
+  std::vector<expert> experts;
+
+  layer(int count, std::int64_t h, std::int64_t w, bool gated = true, unsigned seed = 7) : hidden(h), width(w) {
+    std::mt19937 random{seed};
+    for (int e = 0; e < count; ++e) {
+      random_matrix<Dialect> gate{gated ? w : 0, h, random}, up{w, h, random}, down{h, w, random};
+      experts.push_back({std::move(gate), std::move(up), std::move(down)});
+    }
+  }
+  std::vector<device_expert<Dialect>> device() const {
+    std::vector<device_expert<Dialect>> out;
+    for (auto const& e : experts) out.push_back({e.gate.device(), e.up.device(), e.down.device()});
+    return out;
+  }
+};
+
+/// Hidden states and a routing with ascending ids of a row.
+struct batch {
+  std::int64_t tokens, hidden, k;
+  std::vector<float> x, weights;
+  std::vector<std::int32_t> ids;
+
+  batch(std::int64_t t, std::int64_t h, std::int64_t chosen, int experts, unsigned seed = 3) : tokens(t), hidden(h), k(chosen) {
+    std::mt19937 random{seed};
+    std::normal_distribution<float> normal;
+    for (std::int64_t i = 0; i < t * h; ++i) x.push_back(normal(random) * (i % 7 == 0 ? 8.0f : 0.5f));
+    for (std::int64_t i = 0; i < t; ++i) {
+      std::vector<std::int32_t> all(static_cast<std::size_t>(experts));
+      for (int e = 0; e < experts; ++e) all[static_cast<std::size_t>(e)] = e;
+      std::shuffle(all.begin(), all.end(), random);
+      std::sort(all.begin(), all.begin() + chosen);
+      ids.insert(ids.end(), all.begin(), all.begin() + chosen);
+      for (std::int64_t j = 0; j < chosen; ++j) weights.push_back(0.25f + 0.125f * static_cast<float>(j));
+    }
+  }
+};
+
+struct bounded {
+  double value, error;
+};
+
+/// f_j(x) in f64 and how far a product with |error| <= `factor(K)` * sum |w x| may take it, the activation being silu.
+template <class Precision, class Dialect, class Factor>
+std::vector<bounded> reference(typename layer<Dialect>::expert const& e, std::vector<float> const& x, Factor factor) {
+  auto const rows = [](std::vector<double> const& m, std::vector<bounded> const& in, double relative) {
+    std::vector<bounded> out(m.size() / in.size());
+    for (std::size_t r = 0; r < out.size(); ++r) {
+      double sum = 0, magnitude = 0, error = 0;
+      for (std::size_t c = 0; c < in.size(); ++c) {
+        auto const w = m[r * in.size() + c];
+        sum += w * in[c].value;
+        magnitude += std::abs(w) * (std::abs(in[c].value) + in[c].error);
+        error += std::abs(w) * in[c].error;
+      }
+      out[r] = {sum, error + relative * magnitude + 0x1p-24 * std::abs(sum)};
+    }
+    return out;
+  };
+  std::vector<bounded> in;
+  for (float const v : x) in.push_back({static_cast<double>(Precision::activation(v)), 0.0});
+  auto const gate = rows(e.gate.values(), in, factor(x.size()));
+  auto const up = rows(e.up.values(), in, factor(x.size()));
+  std::vector<bounded> inner;
+  for (std::size_t i = 0; i < gate.size(); ++i) {
+    double const g = gate[i].value / (1.0 + std::exp(-gate[i].value));
+    double const g_error = 1.1 * gate[i].error + 0x1p-22 * std::abs(g);  // |silu'| <= 1.1
+    double const value = g * up[i].value;
+    double error = g_error * (std::abs(up[i].value) + up[i].error) + std::abs(g) * up[i].error + 0x1p-24 * std::abs(value);
+    // Where rounding to bf16 may fall the other way it is half a step off.
+    if (Precision::activation(1.001f) != 1.001f) error += 0x1p-8 * std::abs(value);
+    inner.push_back({value, error});
+  }
+  return rows(e.down.values(), inner, factor(inner.size()));
+}
+
+}  // namespace cuda_tests

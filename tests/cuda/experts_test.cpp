@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+// Experts on the device's kernels, run on the host: against f64 within the bound of their docs, in every order, alone and in
+// company.
+#include <algorithm>
+#include <cstring>
+
+#include <doctest/doctest.h>
+#include <cull/expert/token_groups.hpp>
+#include <cull/numeric/e2m1.hpp>
+#include <cull/numeric/e4m3.hpp>
+
+#include "experts_support.hpp"
+
+using namespace cuda_tests;
+using simt_test::device_array;
+using simt_test::on_simt;
+
+namespace {
+
+struct run_options {
+  std::uint64_t seed = 0;
+  simt_test::watchers watch = {};
+  cull::expert_use use = {};
+};
+
+template <class Precision, class Activation = cull::silu, class Dialect>
+std::vector<float> run(layer<Dialect> const& l, batch const& b, run_options const& o = {}) {
+  on_simt const exec{{.seed = o.seed, .watch = o.watch}};
+  auto const experts = l.device();
+  device_array<float> const x{b.x}, weights{b.weights}, outputs{static_cast<std::size_t>(b.tokens * b.k * b.hidden)};
+  device_array<std::int32_t> const ids{b.ids};
+  cull::run_experts<Precision>(exec, std::span<device_expert<Dialect> const>{experts}, x.view(b.tokens, b.hidden),
+                               cull::routing<cull::device_memory>{ids.view(b.tokens, b.k), weights.view(b.tokens, b.k)},
+                               outputs.view(b.tokens * b.k, b.hidden), Activation{}, o.use);
+  return outputs.host();
+}
+
+/// Host accumulation is one f32 rounding per product; the docs' bound, for any tensor core, is four times that.
+double tile_bound(std::size_t parts, std::size_t k) { return static_cast<double>(parts * k) * 0x1p-24 * 1.01; }
+
+template <class Precision, class Kernel, class Dialect, class Factor>
+void check_against_f64(layer<Dialect> const& l, batch const& b, Factor factor) {
+  auto const got = run<Kernel>(l, b);
+  double worst = 0;
+  for (std::int64_t pair = 0; pair < b.tokens * b.k; ++pair) {
+    auto const token = b.x.begin() + pair / b.k * b.hidden;
+    auto const id = static_cast<std::size_t>(b.ids[static_cast<std::size_t>(pair)]);
+    auto const expect = reference<Precision, Dialect>(l.experts[id], {token, token + b.hidden}, factor);
+    for (std::int64_t h = 0; h < b.hidden; ++h) {
+      auto const [value, error] = expect[static_cast<std::size_t>(h)];
+      double const off = std::abs(static_cast<double>(got[static_cast<std::size_t>(pair * b.hidden + h)]) - value);
+      worst = std::max(worst, off / error);
+      if (!(off <= error)) FAIL("pair ", pair, " column ", h, ": off by ", off, " of ", error);
+    }
+  }
+  CHECK(worst > 0);
+}
+
+}  // namespace
+
+TEST_CASE("a block of codes is decoded exactly, for every scale and code") {
+  auto const product = [](std::uint32_t a, std::uint32_t b) {
+    std::uint32_t out = 0;
+    for (unsigned half : {0u, 16u}) {
+      auto const one = [&](std::uint32_t v) { return cull::bf16{static_cast<std::uint16_t>(v >> half)}.decode(); };
+      out |= std::uint32_t{cull::bf16::encode(one(a) * one(b)).bits} << half;
+    }
+    return out;
+  };
+  for (unsigned scale = 0; scale < 256; ++scale) {
+    float const raised = cull::simt::raised_scale(static_cast<std::int8_t>(scale));
+    auto const bits = std::uint32_t{cull::bf16::encode(raised).bits};
+    for (unsigned code = 0; code < 16; ++code) {
+      for (unsigned place = 0; place < 8; ++place) {
+        std::uint32_t out[4];
+        cull::simt::decode_8((code << (4 * place)) | (0x33333333u & ~(15u << (4 * place))), bits | (bits << 16), out, product);
+        auto const got = cull::bf16{static_cast<std::uint16_t>(out[place % 4] >> (place / 4 * 16))}.decode() * 0x1p+14f;
+        auto const expect =
+            cull::e2m1{static_cast<std::uint8_t>(code)}.decode() * cull::e4m3{static_cast<std::uint8_t>(scale)}.decode();
+        if (std::isnan(expect) ? !std::isnan(got) : got != expect) FAIL("scale ", scale, " code ", code, " place ", place);
+      }
+    }
+  }
+}
+
+TEST_CASE("pairs are grouped by expert as on the host, ids that are none in no group") {
+  for (std::uint64_t const seed : {0u, 1u, 2u}) {
+    for (std::int64_t const tokens : {1, 37, 300}) {
+      constexpr int experts = 9, k = 3;
+      batch b{tokens, 4, k, experts};
+      std::replace(b.ids.begin(), b.ids.end(), 4, 5);
+      auto valid = b.ids;
+      b.ids[0] = -3;
+      b.ids[static_cast<std::size_t>(tokens)] = experts + 2;
+      simt_test::race_detector races;
+      on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
+      device_array<std::int32_t> const ids{b.ids};
+      device_array<std::int32_t> const pairs{b.ids.size()};
+      device_array<cull::simt::expert_tile> const tiles{
+          static_cast<std::size_t>(cull::simt::tile_bound(tokens * k, experts, 64))};
+      exec.fill_zero(tiles.data(), tiles.size() * sizeof(cull::simt::expert_tile));
+      exec.launch({experts},
+                  cull::simt::group_pairs<64>{ids.data(), k, static_cast<std::int32_t>(tokens), k, pairs.data(), tiles.data()});
+      auto const order = pairs.host();
+      std::vector<std::vector<std::int32_t>> got(experts);
+      for (auto const& tile : tiles.host()) {
+        for (int i = 0; i < tile.rows; ++i) {
+          got[static_cast<std::size_t>(tile.expert)].push_back(order[static_cast<std::size_t>(tile.first + i)]);
+        }
+        CHECK(tile.rows <= 64);
+      }
+      for (int e = 0; e < experts; ++e) {
+        std::vector<std::int32_t> expect;
+        for (std::size_t p = 0; p < b.ids.size(); ++p) {
+          if (b.ids[p] == e) expect.push_back(static_cast<std::int32_t>(p));
+        }
+        CHECK(got[static_cast<std::size_t>(e)] == expect);
+      }
+    }
+  }
+}
+
+TEST_CASE("throughput: within the f32 bound of f64, for whole and partial tiles, widths and depths") {
+  struct shape {
+    int tokens, hidden, width;
+  };
+  for (auto const s : {shape{5, 64, 64}, shape{3, 320, 192}, shape{150, 192, 64}}) {
+    CAPTURE(s.tokens);
+    CAPTURE(s.hidden);
+    layer<> const l{3, s.hidden, s.width};
+    batch const b{s.tokens, s.hidden, 2, 3};
+    check_against_f64<cull::f32_precision, cull::f32_precision>(l, b, [](std::size_t k) { return tile_bound(3, k); });
+    check_against_f64<cull::bf16_precision, cull::bf16_precision>(l, b, [](std::size_t k) { return tile_bound(1, k); });
+  }
+  // 512 columns and more: block scales come 16 bytes at a time, in two rounds.
+  layer<cull::compressed_tensors> const deep{2, 768, 64};
+  check_against_f64<cull::f32_precision, cull::f32_precision>(deep, batch{2, 768, 1, 2},
+                                                              [](std::size_t k) { return tile_bound(3, k); });
+}
+
+TEST_CASE("latency: within the f32 bound of f64") {
+  auto const bound = [](std::size_t k) { return (static_cast<double>(k) / 512 + 12) * 0x1p-24 * 1.01; };
+  for (int const hidden : {16, 48, 1040}) {
+    CAPTURE(hidden);
+    layer<> const l{3, hidden, 32};
+    batch const b{6, hidden, 2, 3};
+    check_against_f64<cull::f32_precision, cull::latency<cull::f32_precision>>(l, b, bound);
+    check_against_f64<cull::bf16_precision, cull::latency<cull::bf16_precision>>(l, b, bound);
+  }
+}
+
+TEST_CASE_TEMPLATE("the same bits in every order of threads and blocks, and no race", Kernel, cull::f32_precision,
+                   cull::bf16_precision, cull::latency<cull::f32_precision>, cull::latency<cull::bf16_precision>) {
+  layer<> const l{3, 128, 64};
+  batch const b{9, 128, 2, 3};
+  auto const expect = run<Kernel>(l, b);
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    simt_test::race_detector races;
+    auto const got = run<Kernel>(l, b, {.seed = seed, .watch = {.races = &races}});
+    CHECK(std::memcmp(got.data(), expect.data(), got.size() * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE_TEMPLATE("a token's result does not depend on its companions", Kernel, cull::f32_precision, cull::bf16_precision,
+                   cull::latency<cull::f32_precision>) {
+  layer<> const l{2, 64, 64};
+  batch const b{70, 64, 1, 2};
+  auto const all = run<Kernel>(l, b);
+  for (std::int64_t const t : {0, 33, 69}) {
+    batch one{1, 64, 1, 2};
+    std::copy_n(b.x.begin() + t * 64, 64, one.x.begin());
+    one.ids[0] = b.ids[static_cast<std::size_t>(t)];
+    auto const alone = run<Kernel>(l, one);
+    CHECK(std::memcmp(alone.data(), all.data() + t * 64, 64 * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE_TEMPLATE("zero-compute experts, weights on inputs, wrong ids", Kernel, cull::f32_precision,
+                   cull::latency<cull::f32_precision>) {
+  layer<> const l{2, 64, 64};
+  batch b{3, 64, 2, 2};
+  b.ids = {0, 2, 1, 3, 1, -1};  // 2 is a zero-compute expert, 3 and -1 are none
+  auto const got = run<Kernel>(l, b, {.use = {.zero_experts = 1}});
+  CHECK(std::equal(b.x.begin(), b.x.begin() + 64, got.begin() + 64));
+  for (int h = 0; h < 64; ++h) {
+    CHECK(std::isnan(got[static_cast<std::size_t>(3 * 64 + h)]));
+    CHECK(std::isnan(got[static_cast<std::size_t>(5 * 64 + h)]));
+  }
+  // f_j(w x) is what the expert gives for an input that was multiplied before.
+  auto const weighted = run<Kernel>(l, b, {.use = {.gate_on_input = true, .zero_experts = 1}});
+  batch scaled{1, 64, 1, 2};
+  for (std::size_t h = 0; h < 64; ++h) scaled.x[h] = b.weights[2] * b.x[64 + h];
+  scaled.ids = {1};
+  auto const expect = run<Kernel>(l, scaled);
+  CHECK(std::equal(expect.begin(), expect.end(), weighted.begin() + 2 * 64));
+  CHECK(weighted[64] == b.weights[1] * b.x[0]);
+}
+
+TEST_CASE_TEMPLATE("experts without a gate", Kernel, cull::f32_precision, cull::latency<cull::f32_precision>) {
+  layer<> const l{1, 64, 192, false};
+  batch const b{3, 64, 1, 1};
+  auto const got = run<Kernel, cull::relu2>(l, b);
+  auto const up = l.experts[0].up.values(), down = l.experts[0].down.values();
+  for (std::size_t t = 0; t < 3; ++t) {
+    std::vector<double> inner(192), magnitude(192);
+    for (std::size_t w = 0; w < 192; ++w) {
+      for (std::size_t h = 0; h < 64; ++h) inner[w] += up[w * 64 + h] * static_cast<double>(b.x[t * 64 + h]);
+      for (std::size_t h = 0; h < 64; ++h) magnitude[w] += std::abs(up[w * 64 + h] * static_cast<double>(b.x[t * 64 + h]));
+      magnitude[w] *= std::abs(inner[w]) + magnitude[w];
+      inner[w] = inner[w] < 0 ? 0 : inner[w] * inner[w];
+    }
+    for (std::size_t h = 0; h < 64; ++h) {
+      double sum = 0, scale = 0;
+      for (std::size_t w = 0; w < 192; ++w) sum += down[h * 192 + w] * inner[w];
+      for (std::size_t w = 0; w < 192; ++w) scale += std::abs(down[h * 192 + w]) * magnitude[w];
+      CHECK(std::abs(static_cast<double>(got[t * 64 + h]) - sum) <= tile_bound(3, 64 * 3 + 192) * scale);
+    }
+  }
+  CHECK_THROWS_WITH_AS((run<Kernel, cull::clamped_swiglu>(layer<>{1, 40, 64}, batch{1, 40, 1, 1})),
+                       doctest::Contains("multiples of"), cull::error);
+}
+
+TEST_CASE("norms without outputs are the norms of the outputs") {
+  for (int const hidden : {64, 320}) {
+    layer<> const l{3, hidden, 64};
+    batch const b{hidden == 64 ? 70 : 5, hidden, 2, 3};
+    auto const f = run<cull::bf16_precision>(l, b);
+    std::vector<std::vector<double>> all;
+    for (std::uint64_t const seed : {0u, 1u, 2u}) {
+      on_simt const exec{{.seed = seed}};
+      auto const experts = l.device();
+      device_array<float> const x{b.x}, weights{b.weights};
+      device_array<std::int32_t> const ids{b.ids};
+      device_array<double> const norms{static_cast<std::size_t>(b.tokens * b.k)};
+      cull::expert_norms<cull::bf16_precision>(
+          exec, std::span<device_expert<cull::modelopt> const>{experts}, x.view(b.tokens, b.hidden),
+          cull::routing<cull::device_memory>{ids.view(b.tokens, b.k), weights.view(b.tokens, b.k)}, norms.view(b.tokens, b.k));
+      all.push_back(norms.host());
+    }
+    CHECK(all[0] == all[1]);
+    CHECK(all[0] == all[2]);
+    for (std::size_t p = 0; p < all[0].size(); ++p) {
+      double squares = 0;
+      for (std::size_t h = 0; h < static_cast<std::size_t>(hidden); ++h) {
+        squares += std::pow(static_cast<double>(f[p * static_cast<std::size_t>(hidden) + h]), 2);
+      }
+      CHECK(std::abs(all[0][p] - std::sqrt(squares)) <= (hidden / 128.0 + 12) * 0x1p-24 * std::sqrt(squares));
+    }
+  }
+}
+
+TEST_CASE("outputs are combined as on the host: y in the same bits, norms in f64") {
+  constexpr std::int64_t tokens = 5, k = 3, hidden = 300;
+  batch const b{tokens * k, hidden, 1, 1};
+  batch const route{tokens, 4, k, 7};
+  on_simt const exec{{.seed = 5}};
+  device_array<float> const f{b.x}, weights{route.weights}, y{tokens * hidden};
+  device_array<std::int32_t> const ids{route.ids};
+  device_array<double> const norms{tokens * k};
+  cull::combine(exec, cull::routing<cull::device_memory>{ids.view(tokens, k), weights.view(tokens, k)},
+                cull::matrix_view<float const, cull::device_memory>{f.view(tokens * k, hidden)}, y.view(tokens, hidden),
+                norms.view(tokens, k));
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t h = 0; h < hidden; ++h) {
+      double sum = 0;
+      for (std::size_t i = 0; i < k; ++i) {
+        sum += static_cast<double>(route.weights[t * k + i]) * static_cast<double>(b.x[(t * k + i) * hidden + h]);
+      }
+      CHECK(y.host()[t * hidden + h] == static_cast<float>(sum));
+    }
+  }
+  for (std::size_t p = 0; p < tokens * k; ++p) {
+    double squares = 0;
+    for (std::size_t h = 0; h < hidden; ++h) squares += std::pow(static_cast<double>(b.x[p * hidden + h]), 2);
+    CHECK(norms.host()[p] == doctest::Approx(std::sqrt(squares)).epsilon(1e-14));
+  }
+}
+
+TEST_CASE("full tiles use every byte that they move, and shared memory has no bank conflict") {
+  using simt_test::access_kind;
+  using simt_test::space;
+  layer<> const l{1, 512, 512};
+  batch const b{64, 512, 1, 1};
+  simt_test::memory_trace trace;
+  run<cull::bf16_precision>(l, b, {.watch = {.trace = &trace}});
+  std::size_t whole = 0;
+  for (auto const kind : {access_kind::read, access_kind::write}) {
+    CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
+    for (auto const& [at, t] : trace.by_line(space::global, kind)) {
+      int const line = at;
+      // Less than a sector on average: tiles, ids and numbers of pairs.
+      if (t.bytes_used < 32 * t.requests) continue;
+      CAPTURE(line);
+      CHECK(t.used() == 1.0);
+      ++whole;
+    }
+  }
+  CHECK(whole >= 8);  // x, codes, scales, inner in and out, outputs
+}
