@@ -12,11 +12,15 @@
 #define CULL_HD __host__ __device__
 // Before a template that calls what its argument, a thread context, has on one side only.
 #define CULL_EXEC_CHECK_OFF _Pragma("nv_exec_check_disable")
-#define CULL_UNROLL_FULLY _Pragma("unroll")
-#define CULL_UNROLL_NOT _Pragma("unroll 1")
 #else
 #define CULL_HD
 #define CULL_EXEC_CHECK_OFF
+#endif
+// The device's pass only: host compilers warn of a pragma that is not theirs.
+#if defined(__CUDA_ARCH__)
+#define CULL_UNROLL_FULLY _Pragma("unroll")
+#define CULL_UNROLL_NOT _Pragma("unroll 1")
+#else
 #define CULL_UNROLL_FULLY
 #define CULL_UNROLL_NOT
 #endif

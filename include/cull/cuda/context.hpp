@@ -23,6 +23,12 @@ struct alignas(sizeof(T) * N) pack {
   CULL_HD constexpr T const& operator[](int i) const { return values[i]; }
 };
 
+/// The bits of `from` as another type.
+template <class To, class From>
+CULL_HD inline To bits_as(From from) {
+  return __builtin_bit_cast(To, from);
+}
+
 /// How global memory passes the caches: kept for others to use, or read or written once.
 struct cached {};
 struct streamed {};
@@ -47,7 +53,7 @@ struct grid_size {
 /// commit_async, wait_async<N>: until at most N committed groups are under way, for this thread: a sync makes them others'.
 /// mma_m16n8k16_bf16(d, a, b): d += a b by a full warp, fragments as in PTX
 /// `mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32`. unpack_e2m1(codes, out): 8 codes, lowest nibble first, to 4 words of
-/// two f16 each; f32_of_f16(bits), bf16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff).
+/// two f16 each; f32_of_f16(bits); bf16x2(low, high), f16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff).
 /// multiply_bf16x2(a, b): the products of two pairs of bf16, each rounded once.
 template <class C>
 concept thread_context = std::copy_constructible<C> &&
@@ -83,6 +89,7 @@ concept thread_context = std::copy_constructible<C> &&
   c.unpack_e2m1(u, a);
   { c.f32_of_f16(h) } -> std::same_as<float>;
   { c.bf16x2(f, f) } -> std::same_as<std::uint32_t>;
+  { c.f16x2(f, f) } -> std::same_as<std::uint32_t>;
   { c.multiply_bf16x2(u, u) } -> std::same_as<std::uint32_t>;
 };
 

@@ -133,6 +133,11 @@ struct device_context {
     return pair;
   }
 
+  __device__ std::uint32_t f16x2(float low, float high) const {
+    std::uint32_t pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+  }
   __device__ std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) const {
     std::uint32_t product;
     // Adding -0 changes no product; sm_80 has no multiplication of its own.

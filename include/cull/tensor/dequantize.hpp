@@ -8,6 +8,7 @@
 #include <cull/error.hpp>
 #include <cull/executor.hpp>
 #include <cull/numeric/bf16.hpp>
+#include <cull/numeric/f16.hpp>
 #include <cull/tensor/matrix.hpp>
 #include <cull/tensor/view.hpp>
 
@@ -28,13 +29,13 @@ CULL_HD void dequantize_group(typename F::parts const& parts, std::int64_t row, 
   }
 }
 
-/// Writes `source` [rows, cols] as f32 or bf16 (f32 rounded once, ties to even) into `target` [rows, cols].
+/// Writes `source` [rows, cols] as f32, bf16 or f16 (f32 rounded once, ties to even) into `target` [rows, cols].
 /// Bit-exact: for NVFP4 the dialect's own order of multiplication, so modelopt's `dequantize` gives the same numbers.
 /// Throws `errc::shape_mismatch`. Deterministic for any number of threads.
 template <class Exec, matrix_format F, class Space, class T>
-  requires(std::same_as<T, float> || std::same_as<T, bf16>) &&
-          std::same_as<typename Exec::memory_space, Space> && implemented_on<dequantize_op, Exec>
-void dequantize(Exec const& exec, matrix<F, Space> const& source, matrix_view<T, Space> target) {
+requires(std::same_as<T, float> || std::same_as<T, bf16> || std::same_as<T, f16>) &&
+    std::same_as<typename Exec::memory_space, Space>&& implemented_on<dequantize_op, Exec> void dequantize(
+        Exec const& exec, matrix<F, Space> const& source, matrix_view<T, Space> target) {
   if (source.rows != target.rows() || source.cols != target.cols() || source.cols % F::group != 0) {
     throw error{errc::shape_mismatch, "dequantize: a " + std::to_string(source.rows) + " x " + std::to_string(source.cols) +
                                           " matrix into " + std::to_string(target.rows()) + " x " +

@@ -33,20 +33,28 @@ CULL_HD constexpr void pack_codes(float const* x, int size, std::uint8_t* codes,
 
 }  // namespace detail
 
-/// Quantises one block of 16 values as modelopt's dynamic NVFP4 does; `codes` gets 8 bytes. Returns the block scale.
-/// scale = amax / (6 * tensor scale), 0 -> 1, clamped to [2^-9, 448], to e4m3; code = e2m1(x / (scale * tensor scale)), true
-/// division. A tensor scale of zero (all-zero tensor) gives zero codes.
-CULL_HD inline e4m3 quantize_block_modelopt(float const* x, float tensor_scale, std::uint8_t* codes) noexcept {
-  float const amax = detail::block_amax(x, 16);
+/// modelopt's block scale for the greatest magnitude of a block: amax / (6 * tensor scale), 0 -> 1, clamped to [2^-9, 448], to
+/// e4m3.
+CULL_HD inline e4m3 modelopt_block_scale(float amax, float tensor_scale) noexcept {
   float scale = tensor_scale > 0.0f ? amax / (6.0f * tensor_scale) : 1.0f;
   if (scale == 0.0f) scale = 1.0f;
   scale = scale < 0x1p-9f ? 0x1p-9f : (scale > e4m3::max ? e4m3::max : scale);
-  e4m3 const encoded = e4m3::encode(scale);
+  return e4m3::encode(scale);
+}
+
+/// modelopt's code of a value, `divisor` being block scale * tensor scale; a tensor scale of zero (all-zero tensor) gives zero
+/// codes.
+CULL_HD inline e2m1 modelopt_code(float value, float divisor, float tensor_scale) noexcept {
+  // modelopt takes the sign from "x < 0", so that -0 is coded as 0.
+  return e2m1::encode((value == 0.0f || tensor_scale == 0.0f) ? 0.0f : value / divisor);
+}
+
+/// Quantises one block of 16 values as modelopt's dynamic NVFP4 does; `codes` gets 8 bytes. Returns the block scale.
+/// code = e2m1(x / (scale * tensor scale)), true division.
+CULL_HD inline e4m3 quantize_block_modelopt(float const* x, float tensor_scale, std::uint8_t* codes) noexcept {
+  e4m3 const encoded = modelopt_block_scale(detail::block_amax(x, 16), tensor_scale);
   float const divisor = encoded.decode() * tensor_scale;
-  detail::pack_codes(x, 16, codes, [=](float value) {
-    // modelopt takes the sign from "x < 0", so that -0 is coded as 0.
-    return e2m1::encode((value == 0.0f || tensor_scale == 0.0f) ? 0.0f : value / divisor).bits;
-  });
+  detail::pack_codes(x, 16, codes, [=](float value) { return modelopt_code(value, divisor, tensor_scale).bits; });
   return encoded;
 }
 

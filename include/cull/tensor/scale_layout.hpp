@@ -43,18 +43,22 @@ namespace detail {
 template <class Layout>
 inline constexpr bool fours_together = std::is_same_v<Layout, linear> || std::is_same_v<Layout, tiled_128x4>;
 
+template <class From, class To>
+void check_relayout(std::int64_t source, std::int64_t target, std::int64_t rows, std::int64_t blocks) {
+  if (source == From::size(rows, blocks) && target == To::size(rows, blocks)) return;
+  throw error{errc::shape_mismatch, "block scales of " + std::to_string(rows) + " x " + std::to_string(blocks) + " need " +
+                                        std::to_string(From::size(rows, blocks)) + " source and " +
+                                        std::to_string(To::size(rows, blocks)) + " target bytes, not " + std::to_string(source) +
+                                        " and " + std::to_string(target)};
+}
+
 }  // namespace detail
 
 /// Copies the block scales `[rows, blocks]` from layout `From` into layout `To`; padding of the result is zero.
 /// Throws `errc::shape_mismatch` where a buffer has another size than its layout says.
 template <class From, class To>
 void relayout(array_view<std::uint8_t const> source, array_view<std::uint8_t> target, std::int64_t rows, std::int64_t blocks) {
-  if (source.size() != From::size(rows, blocks) || target.size() != To::size(rows, blocks)) {
-    throw error{errc::shape_mismatch, "block scales of " + std::to_string(rows) + " x " + std::to_string(blocks) + " need " +
-                                          std::to_string(From::size(rows, blocks)) + " source and " +
-                                          std::to_string(To::size(rows, blocks)) + " target bytes, not " +
-                                          std::to_string(source.size()) + " and " + std::to_string(target.size())};
-  }
+  detail::check_relayout<From, To>(source.size(), target.size(), rows, blocks);
   if (target.size() != rows * blocks) std::fill(target.begin(), target.end(), std::uint8_t{0});
   for (std::int64_t row = 0; row < rows; ++row) {
     std::int64_t block = 0;

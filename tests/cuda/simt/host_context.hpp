@@ -183,6 +183,7 @@ class host_context {
   }
   float f32_of_f16(std::uint16_t bits) const { return cull::f16{bits}.decode(); }
   std::uint32_t bf16x2(float low, float high) const { return bf16_code(low) | (bf16_code(high) << 16); }
+  std::uint32_t f16x2(float low, float high) const { return half_code(low) | (half_code(high) << 16); }
   std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) const {
     return bf16x2(half_of(a, 0) * half_of(b, 0),
                   half_of(a, 1) * half_of(b, 1));  // products of two bf16 are exact in f32 or beneath it
@@ -206,6 +207,7 @@ class host_context {
   static std::uint32_t f16_code(std::uint32_t nibble) {
     return cull::f16::encode(cull::e2m1{static_cast<std::uint8_t>(nibble & 15u)}.decode()).bits;
   }
+  static std::uint32_t half_code(float value) { return std::isnan(value) ? 0x7fffu : cull::f16::encode(value).bits; }
   static std::uint32_t bf16_code(float value) { return std::isnan(value) ? 0x7fffu : cull::bf16::encode(value).bits; }
 
   void note(void const* p, std::size_t bytes, access_kind kind, line at) const {

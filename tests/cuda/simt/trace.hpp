@@ -21,6 +21,7 @@ enum class space : std::uint8_t { global, shared };
 /// Of all requests by one line of source.
 struct traffic {
   std::uint64_t requests = 0;
+  std::uint64_t scalars = 0;         ///< requests for one address by all lanes (a parameter); counted nowhere else
   std::uint64_t bytes_used = 0;      ///< distinct bytes that lanes asked for
   std::uint64_t sectors = 0;         ///< global: 32-byte sectors touched
   std::uint64_t bank_conflicts = 0;  ///< shared: passes beyond those that the bytes need
@@ -64,6 +65,10 @@ class memory_trace {
   using request_key = std::tuple<space, access_kind, int, unsigned, unsigned, unsigned>;
 
   static void add(traffic& sum, std::vector<range> const& lanes, space where) {
+    if (lanes.size() > 1 && std::all_of(lanes.begin(), lanes.end(), [&](range r) { return r.address == lanes[0].address; })) {
+      ++sum.scalars;
+      return;
+    }
     std::set<std::uintptr_t> bytes, sectors;
     for (auto const& [address, size] : lanes) {
       for (auto a = address; a < address + size; ++a) {

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dequantise, quantise and relayout on the executor of the tests: the CPU's bits, in any order of threads, with whole sectors.
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <cull/cuda/dequantize.hpp>
+#include <cull/cuda/quantize.hpp>
+#include <cull/cuda/relayout.hpp>
+#include <cull/tensor.hpp>
+
+#include "simt/on_simt.hpp"
+
+using namespace simt_test;
+
+namespace {
+
+std::vector<std::uint8_t> random_bytes(std::size_t size, std::uint64_t seed, unsigned below = 256) {
+  std::mt19937_64 random{seed};
+  std::vector<std::uint8_t> out(size);
+  for (auto& b : out) b = static_cast<std::uint8_t>(random() % below);
+  return out;
+}
+
+std::vector<float> random_values(std::size_t size, std::uint64_t seed) {
+  std::mt19937_64 random{seed};
+  std::normal_distribution<float> normal{0.0f, 0.02f};
+  std::vector<float> out(size);
+  for (auto& v : out) v = random() % 37 == 0 ? 0.0f : normal(random);
+  return out;
+}
+
+template <class T>
+bool same_bits(T a, T b) {
+  if constexpr (std::is_same_v<T, float>) {
+    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+  } else {
+    return a.bits == b.bits || (std::isnan(a.decode()) && std::isnan(b.decode()));
+  }
+}
+
+struct shape {
+  std::int64_t rows, cols, row_step = 1;
+};
+
+template <class F, class T>
+void check_dequantize(shape s, std::uint64_t seed, std::int64_t extra_stride = 0) {
+  auto const stored = static_cast<std::size_t>(s.rows * s.row_step);
+  auto const cols = static_cast<std::size_t>(s.cols);
+  auto const codes = random_bytes(stored * cols / 2, seed);
+  std::size_t scale_size = stored * cols / static_cast<std::size_t>(F::group);
+  if constexpr (requires { typename F::scale_layout; }) {
+    scale_size = static_cast<std::size_t>(F::scale_layout::size(s.rows * s.row_step, s.cols / 16));
+  }
+  auto const scales = random_bytes(scale_size, seed + 1);
+  device_array<std::uint8_t> const device_codes{codes}, device_scales{scales};
+  auto const parts = [&](std::uint8_t const* c, std::uint8_t const* sc) {
+    if constexpr (requires { typename F::dialect; }) {
+      return typename F::parts{c, sc, 0.0031f, s.cols, s.row_step};
+    } else {
+      return typename F::parts{c, sc, s.cols, s.row_step};
+    }
+  };
+  auto const stride = s.cols + extra_stride;
+  std::vector<T> expected(static_cast<std::size_t>(s.rows * stride));
+  cull::dequantize(cull::on_cpu{}, cull::matrix<F>{parts(codes.data(), scales.data()), s.rows, s.cols},
+                   cull::matrix_view<T>{expected.data(), s.rows, s.cols, stride});
+  device_array<T> const out{expected.size()};
+  race_detector races;
+  on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
+  cull::dequantize(exec, cull::matrix<F, cull::device_memory>{parts(device_codes.data(), device_scales.data()), s.rows, s.cols},
+                   cull::matrix_view<T, cull::device_memory>{out.data(), s.rows, s.cols, stride});
+  auto const got = out.host();
+  std::int64_t different = 0;
+  for (std::int64_t r = 0; r < s.rows; ++r) {
+    for (std::int64_t k = 0; k < s.cols; ++k) {
+      auto const i = static_cast<std::size_t>(r * stride + k);
+      different += same_bits(got[i], expected[i]) ? 0 : 1;
+    }
+  }
+  CHECK(different == 0);
+}
+
+template <class T>
+void check_quantize(shape s, std::uint64_t seed, std::optional<float> scale = {}) {
+  auto const floats = random_values(static_cast<std::size_t>(s.rows * s.cols), seed);
+  std::vector<T> values(floats.size());
+  for (std::size_t i = 0; i < floats.size(); ++i) {
+    if constexpr (std::is_same_v<T, float>) {
+      values[i] = floats[i];
+    } else {
+      values[i] = T::encode(floats[i]);
+    }
+  }
+  cull::nvfp4_buffer expected;
+  cull::quantize(cull::on_cpu{}, cull::modelopt{}, cull::matrix_view<T const>{values.data(), s.rows, s.cols}, expected, scale);
+  device_array<T> const source{values};
+  device_array<std::uint8_t> const codes{expected.codes.size()}, scales{expected.scales.size()};
+  device_array<float> const tensor_scale{1};
+  race_detector races;
+  on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
+  cull::nvfp4_target const target{codes.data(), scales.data(), tensor_scale.data()};
+  cull::quantize(exec, cull::modelopt{}, source.view(s.rows, s.cols), target, scale);
+  auto const made = cull::quantized(exec, target, s.rows, s.cols);
+  CHECK(std::bit_cast<std::uint32_t>(made.parts.tensor_scale) == std::bit_cast<std::uint32_t>(expected.tensor_scale));
+  CHECK(codes.host() == expected.codes);
+  CHECK(scales.host() == expected.scales);
+}
+
+template <class From, class To>
+void check_relayout(std::int64_t rows, std::int64_t blocks, std::uint64_t seed) {
+  auto source = random_bytes(static_cast<std::size_t>(From::size(rows, blocks)), seed);
+  std::vector<std::uint8_t> expected(static_cast<std::size_t>(To::size(rows, blocks)));
+  cull::relayout<From, To>(source, expected, rows, blocks);
+  device_array<std::uint8_t> const from{source}, to{expected.size()};
+  race_detector races;
+  on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
+  cull::relayout<From, To>(exec, from.view(), to.view(), rows, blocks);
+  CHECK(to.host() == expected);
+}
+
+}  // namespace
+
+TEST_CASE("dequantize on the device: the bits of the CPU, every format and type") {
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    for (auto const s : {shape{5, 16}, shape{3, 496}, shape{2, 512}, shape{9, 1040}, shape{3, 528, 2}}) {
+      check_dequantize<cull::nvfp4_modelopt, float>(s, seed);
+      check_dequantize<cull::nvfp4_modelopt, cull::bf16>(s, seed);
+      check_dequantize<cull::nvfp4_modelopt, cull::f16>(s, seed);
+      check_dequantize<cull::nvfp4_compressed, cull::bf16>(s, seed);
+    }
+    check_dequantize<cull::nvfp4_modelopt, cull::bf16>({4, 48}, seed, 3);  // rows that are not aligned go by groups
+    check_dequantize<cull::nvfp4<cull::modelopt, cull::tiled_128x4>, float>({130, 80}, seed);
+    check_dequantize<cull::mxfp4, cull::bf16>({7, 96}, seed);
+  }
+}
+
+TEST_CASE("quantize on the device: modelopt's bytes as on the CPU") {
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    for (auto const s : {shape{1, 16}, shape{5, 496}, shape{3, 512}, shape{4, 1040}}) {
+      check_quantize<float>(s, seed);
+      check_quantize<cull::bf16>(s, seed);
+      check_quantize<float>(s, seed, 0.0001f);
+    }
+    check_quantize<float>({2, 32}, seed, 0.0f);
+  }
+}
+
+TEST_CASE("quantize on the device: a source that is not finite is reported") {
+  for (float const bad : {INFINITY, -INFINITY, NAN}) {
+    auto values = random_values(64, 5);
+    values[37] = bad;
+    device_array<float> const source{values}, tensor_scale{1};
+    device_array<std::uint8_t> const codes{32}, scales{4};
+    cull::nvfp4_target const target{codes.data(), scales.data(), tensor_scale.data()};
+    cull::quantize(on_simt{}, cull::modelopt{}, source.view(4, 16), target);
+    CHECK_THROWS_WITH_AS(cull::quantized(on_simt{}, target, 4, 16), "quantize: NaN or infinity in the source", cull::error);
+  }
+}
+
+TEST_CASE("relayout on the device, both ways") {
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    for (auto const& [rows, blocks] :
+         {std::pair{1, 1}, std::pair{128, 32}, std::pair{129, 36}, std::pair{40, 7}, std::pair{257, 130}}) {
+      check_relayout<cull::linear, cull::tiled_128x4>(rows, blocks, seed);
+      check_relayout<cull::tiled_128x4, cull::linear>(rows, blocks, seed);
+    }
+  }
+}
+
+TEST_CASE("full tiles use every byte that they move, and no bank of shared memory twice") {
+  auto const whole = [](memory_trace const& trace) {
+    for (auto const kind : {access_kind::read, access_kind::write}) {
+      for (auto const& [line, t] : trace.by_line(space::global, kind)) {
+        INFO("line ", line);
+        if (t.requests > 1) CHECK(t.used() == 1.0);
+      }
+      CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
+    }
+  };
+  device_array<std::uint8_t> const codes{random_bytes(8 * 512, 1)}, scales{random_bytes(8 * 64, 2)};
+  cull::matrix<cull::nvfp4_modelopt, cull::device_memory> const m{{codes.data(), scales.data(), 1.0f, 1024}, 8, 1024};
+  {
+    memory_trace trace;
+    device_array<cull::bf16> const out{8 * 1024};
+    cull::dequantize(on_simt{{.watch = {.trace = &trace}}}, m, out.view(8, 1024));
+    whole(trace);
+  }
+  {
+    memory_trace trace;
+    device_array<float> const out{8 * 1024};
+    cull::dequantize(on_simt{{.watch = {.trace = &trace}}}, m, out.view(8, 1024));
+    whole(trace);
+  }
+  {
+    memory_trace trace;
+    device_array<float> const source{random_values(8 * 1024, 3)}, tensor_scale{1};
+    cull::quantize(on_simt{{.watch = {.trace = &trace}}}, cull::modelopt{}, source.view(8, 1024),
+                   {codes.data(), scales.data(), tensor_scale.data()}, 0.01f);
+    whole(trace);
+  }
+  {
+    memory_trace trace;
+    on_simt const exec{{.watch = {.trace = &trace}}};
+    device_array<std::uint8_t> const rows{random_bytes(256 * 64, 4)}, tiles{256 * 64};
+    cull::relayout<cull::linear, cull::tiled_128x4>(exec, rows.view(), tiles.view(), 256, 64);
+    cull::relayout<cull::tiled_128x4, cull::linear>(exec, tiles.view(), rows.view(), 256, 64);
+    whole(trace);
+  }
+}
