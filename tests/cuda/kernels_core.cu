@@ -2,11 +2,22 @@
 #include <cull/cuda/dequantize.hpp>
 #include <cull/cuda/quantize.hpp>
 #include <cull/cuda/relayout.hpp>
+#include <cull/cuda/route.hpp>
 #include <cull/tensor/mxfp4.hpp>
 
 #include "kernels.cuh"
 
 namespace cull_kernels {
+
+namespace {
+
+using sigmoid_router =
+    decltype(cull::score<cull::sigmoid>() | cull::prefer(cull::array_view<float const, cull::device_memory>{}) | cull::choose(8) |
+             cull::renormalize(1e-20f) | cull::scale(2.5f));
+using softmax_router = decltype(cull::score<cull::softmax>() | cull::choose<8>());
+using any_model = cull::basic_model_router<cull::device_memory>;
+
+}  // namespace
 
 std::vector<entry> core_kernels() {
   using namespace cull::simt;
@@ -30,6 +41,10 @@ std::vector<entry> core_kernels() {
       kernel_of<quantize_modelopt<bf16>>(),
       kernel_of<relayout_scales<linear, tiled_128x4>>(),
       kernel_of<relayout_scales<tiled_128x4, linear>>(),
+      kernel_of<route_rows<sigmoid_router, 256>>(),
+      kernel_of<route_rows<softmax_router, 1024>>(),
+      kernel_of<route_rows<any_model, 256>>(),
+      kernel_of<route_rows<any_model, 1024>>(),
   };
 }
 

@@ -174,7 +174,8 @@ TEST_CASE("relayout on the device, both ways") {
 TEST_CASE("full tiles use every byte that they move, and no bank of shared memory twice") {
   auto const whole = [](memory_trace const& trace) {
     for (auto const kind : {access_kind::read, access_kind::write}) {
-      for (auto const& [line, t] : trace.by_line(space::global, kind)) {
+      for (auto const& [at, t] : trace.by_line(space::global, kind)) {
+        int const line = at;
         INFO("line ", line);
         if (t.requests > 1) CHECK(t.used() == 1.0);
       }

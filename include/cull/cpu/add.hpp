@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include <cull/cpu/on_cpu.hpp>
 #include <cull/error.hpp>
@@ -25,15 +26,29 @@ struct impl<add_op, on_cpu> {
         if (share == 0) continue;
         int const domain = tokens.domain.empty() ? 0 : tokens.domain[token];
         routed_token const seen{share, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot)};
-        add_one(to.cell(static_cast<int>(expert), domain), seen, tokens.sequence.empty() ? nullptr : &tokens.sequence[token],
-                measure_list<Measures...>{});
+        auto& cell = to.cell(static_cast<int>(expert), domain);
+        sink<std::remove_reference_t<decltype(cell)>> into{cell, tokens.sequence.empty() ? nullptr : &tokens.sequence[token]};
+        detail::add_one<Measures...>(seen, into);
       }
     });
   }
 
  private:
-  template <measure... Measures>
-  struct measure_list {};
+  template <class Cell>
+  struct sink {
+    Cell& cell;
+    int const* sequence;
+
+    template <measure M>
+    sum_status add(M m, double value) {
+      return cell.sums.state(m).try_add(value);
+    }
+    bool add_cluster(double weight, double value) {
+      if (sequence == nullptr) return open_clusters::add_single(weight, value, cell.sums.clusters());
+      return cell.open.try_add(*sequence, weight, value) == sum_status::added;
+    }
+    void reject() { ++cell.rejected; }
+  };
 
   template <measure... Measures>
   static void check(observation_slot<Measures...> to, routing<> const& chosen, routed_tokens<> const& tokens) {
@@ -45,20 +60,6 @@ struct impl<add_op, on_cpu> {
         throw error{errc::out_of_range, "add: token " + std::to_string(t) + " is of domain " + std::to_string(tokens.domain[t]) +
                                             " of " + std::to_string(to.domains())};
       }
-    }
-  }
-
-  template <class Cell, measure... Measures>
-  static void add_one(Cell& cell, routed_token const& seen, int const* sequence, measure_list<Measures...>) {
-    bool sound = true;
-    ((sound &= cell.sums.state(Measures{}).try_add(Measures{}(seen)) == sum_status::added), ...);
-    double const value = measures::gate_norm{}(seen);
-    if (!sound || !std::isfinite(value)) {
-      ++cell.rejected;
-    } else if (sequence == nullptr) {
-      cell.rejected += open_clusters::add_single(seen.weight, value, cell.sums.clusters()) ? 0 : 1;
-    } else {
-      cell.rejected += cell.open.try_add(*sequence, seen.weight, value) == sum_status::added ? 0 : 1;
     }
   }
 };

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -13,23 +15,27 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// Acts as if the router had only the rows `kept` (ascending ids): the others are absent from score normalisation, group scores and
-/// choice, whatever their bias. First in a chain. The same bits as routing with sliced rows, ids being those of the full router.
-/// Zero-compute experts are rows like others: `with_zero_experts` adds them to a keep-set.
+/// Acts as if the router had only the rows `kept` (ascending ids): the others are absent from score normalisation, group scores
+/// and choice, whatever their bias. First in a chain. The same bits as routing with sliced rows, ids being those of the full
+/// router. Zero-compute experts are rows like others: `with_zero_experts` adds them to a keep-set.
+template <class Space = host_memory>
 struct keep_only {
+  using memory_space = Space;
   static constexpr row_part reads = row_part::logits;
   static constexpr row_part writes = row_part::candidates;
   static constexpr row_part before = row_part::scores | row_part::chosen;
 
-  array_view<int const> kept;
+  array_view<int const, Space> kept;
 
-  explicit keep_only(array_view<int const> ids) : kept(ids) {}
+  explicit keep_only(array_view<int const, Space> ids) : kept(ids) {}
 
   CULL_HD void operator()(row_ref row) const {
     for (auto& c : row.candidate) c = 0;
     for (int const id : kept) row.candidate[id] = 1;
   }
+  /// Ids in another memory than the host's are taken as they are.
   void check(std::int64_t experts) const {
+    if constexpr (!std::same_as<Space, host_memory>) return;
     for (std::int64_t i = 0; i < kept.size(); ++i) {
       if (kept[i] < 0 || kept[i] >= experts || (i > 0 && kept[i] <= kept[i - 1])) {
         throw error{errc::out_of_range, "keep_only: ids must ascend within [0, " + std::to_string(experts) + "); entry " +
@@ -39,22 +45,32 @@ struct keep_only {
   }
 };
 
+template <class T, class Space>
+keep_only(array_view<T, Space>) -> keep_only<Space>;
+keep_only(std::vector<int> const&)->keep_only<host_memory>;
+
 /// Correction bias: added to the scores for the choice only, never to the weights (`weigh_by_choice` apart). `bias` has one value
 /// per expert. Comes before groups are limited, which goes by choice scores.
+template <class Space = host_memory>
 struct prefer {
+  using memory_space = Space;
   static constexpr row_part reads = row_part::scores;
   static constexpr row_part writes = row_part::choice;
   static constexpr row_part before = row_part::groups | row_part::chosen;
 
-  array_view<float const> bias;
+  array_view<float const, Space> bias;
 
-  explicit prefer(array_view<float const> values) : bias(values) {}
+  CULL_HD explicit prefer(array_view<float const, Space> values) : bias(values) {}
 
   CULL_HD void operator()(row_ref row) const {
     for (std::int64_t e = 0; e < row.experts(); ++e) row.choice[e] = row.scores[e] + bias[e];
   }
   void check(std::int64_t experts) const { detail::check_bias("prefer", bias, experts); }
 };
+
+template <class T, class Space>
+prefer(array_view<T, Space>) -> prefer<Space>;
+prefer(std::vector<float> const&)->prefer<host_memory>;
 
 /// A group's score is the sum of its two best choice scores (DeepSeek-V3, GLM).
 struct sum_of_two {
@@ -67,8 +83,8 @@ struct maximum {
   static constexpr int members = 1;
 };
 
-/// Limits the choice to the `top` best of `groups` contiguous blocks of experts (ties: lower group); the rest is no candidate, as if
-/// masked with -inf. With `keep_only`, groups stay those of the full router.
+/// Limits the choice to the `top` best of `groups` contiguous blocks of experts (ties: lower group); the rest is no candidate, as
+/// if masked with -inf. With `keep_only`, groups stay those of the full router.
 template <class GroupScore>
 struct group_stage {
   static constexpr row_part reads = row_part::choice;
@@ -107,8 +123,9 @@ struct group_stage {
 
  private:
   CULL_HD float value(row_ref row, int group, std::int64_t width) const {
-    float best = -std::numeric_limits<float>::infinity();
-    float second = best;
+    constexpr float lowest = -std::numeric_limits<float>::infinity();
+    float best = lowest;
+    float second = lowest;
     for (std::int64_t e = group * width; e < (group + 1) * width; ++e) {
       if (!row.candidate[e]) continue;
       float const c = row.choice[e];

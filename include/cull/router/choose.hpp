@@ -62,8 +62,7 @@ struct choose_stage {
 
 /// What `choose<K>()` gives.
 template <int K>
-  requires(K >= 1)
-struct choose_static {
+requires(K >= 1) struct choose_static {
   static constexpr row_part reads = choose_stage::reads;
   static constexpr row_part writes = choose_stage::writes;
   static constexpr row_part before = choose_stage::before;
@@ -92,7 +91,7 @@ struct renormalize {
   float epsilon;
   float minimum;
 
-  explicit constexpr renormalize(float e, float least = 0.0f) : epsilon(e), minimum(least) {}
+  CULL_HD explicit constexpr renormalize(float e, float least = 0.0f) : epsilon(e), minimum(least) {}
 
   CULL_HD void operator()(row_ref row) const {
     float sum = 0.0f;
@@ -110,7 +109,7 @@ struct scale {
 
   float factor;
 
-  explicit constexpr scale(float f) : factor(f) {}
+  CULL_HD explicit constexpr scale(float f) : factor(f) {}
 
   CULL_HD void operator()(row_ref row) const {
     for (auto& w : row.weights) w *= factor;

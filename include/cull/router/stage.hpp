@@ -13,8 +13,8 @@
 CULL_NAMESPACE_BEGIN
 
 /// One token's way through a router, `experts` long: stages work on it in place.
-/// `scores` begins as the logits; `choice` decides who is chosen (a copy of the scores until a stage changes it); `candidate` is 0 for
-/// experts that do not take part; `ids` (ascending) and `weights` hold the `k` chosen.
+/// `scores` begins as the logits; `choice` decides who is chosen (a copy of the scores until a stage changes it); `candidate` is
+/// 0 for experts that do not take part; `ids` (ascending) and `weights` hold the `k` chosen.
 struct row_ref {
   array_view<float> scores;
   array_view<float> choice;
@@ -56,9 +56,9 @@ constexpr row_part before_of() {
 
 }  // namespace detail
 
-/// A router stage: a small copyable function object over a row. `reads`: parts that an earlier stage must have written (logits are
-/// there from the start). `writes`: parts it fills. `before`: parts that must not have been written yet, since writing them used
-/// what this stage changes. A stage may also have `check(experts)`, called once per batch, and `k()` if it chooses.
+/// A router stage: a small copyable function object over a row. `reads`: parts that an earlier stage must have written (logits
+/// are there from the start). `writes`: parts it fills. `before`: parts that must not have been written yet, since writing them
+/// used what this stage changes. A stage may also have `check(experts)`, called once per batch, and `k()` if it chooses.
 template <class S>
 concept row_stage = std::copy_constructible<S> && requires(S const& stage, row_ref row) {
   { S::reads } -> std::convertible_to<row_part>;
@@ -90,8 +90,9 @@ struct composed {
     if constexpr (requires { first.check(experts); }) first.check(experts);
     if constexpr (requires { second.check(experts); }) second.check(experts);
   }
-  constexpr int k() const
-    requires requires(First f) { f.k(); } || requires(Second s) { s.k(); }
+  constexpr int k() const requires requires(First f) { f.k(); } || requires(Second s) {
+    s.k();
+  }
   {
     if constexpr (requires(Second s) { s.k(); }) {
       return second.k();
@@ -105,6 +106,26 @@ template <row_stage First, row_stage Second>
 constexpr composed<First, Second> operator|(First first, Second second) {
   return {first, second};
 }
+
+namespace detail {
+
+template <class S, class Space>
+struct stage_memory {
+  static consteval bool fits() {
+    if constexpr (requires { typename S::memory_space; }) return std::same_as<typename S::memory_space, Space>;
+    return true;
+  }
+};
+template <class First, class Second, class Space>
+struct stage_memory<composed<First, Second>, Space> {
+  static consteval bool fits() { return stage_memory<First, Space>::fits() && stage_memory<Second, Space>::fits(); }
+};
+
+}  // namespace detail
+
+/// Every view that the stage holds (a bias, a keep-set) lies in memory `Space`; a stage without `memory_space` holds none.
+template <class S, class Space>
+concept stage_in = detail::stage_memory<S, Space>::fits();
 
 /// A complete router: from logits to chosen experts.
 template <class R>

@@ -47,6 +47,38 @@ struct routed_tokens {
   int zero_experts = 0;                          ///< ids after the last expert that may occur and are not observed
 };
 
+namespace detail {
+
+template <class Space>
+void check_routed_tokens(routing<Space> const& chosen, routed_tokens<Space> const& tokens) {
+  auto const batch = chosen.tokens();
+  auto const fits = [&](std::int64_t size) { return size == 0 || size == batch; };
+  if (chosen.weights.rows() != batch || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != batch ||
+      (batch > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
+      !fits(tokens.domain.size())) {
+    throw error{errc::shape_mismatch,
+                "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
+                    std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
+  }
+}
+
+CULL_HD inline bool is_finite(double value) noexcept {
+  return (__builtin_bit_cast(std::uint64_t, value) & 0x7ff0000000000000u) != 0x7ff0000000000000u;
+}
+
+/// What one routed token adds to a cell, on every backend. `sink.add(measure, value)` adds to that measure's state,
+/// `sink.add_cluster(weight, value)` to the sums over sequences and says whether it fitted, `sink.reject()` counts a refusal.
+CULL_EXEC_CHECK_OFF
+template <measure... Measures, class Sink>
+CULL_HD void add_one(routed_token const& seen, Sink& sink) {
+  bool sound = true;
+  ((sound &= sink.add(Measures{}, Measures{}(seen)) == sum_status::added), ...);
+  double const value = measures::gate_norm{}(seen);
+  if (!sound || !is_finite(value) || !sink.add_cluster(seen.weight, value)) sink.reject();
+}
+
+}  // namespace detail
+
 struct add_op;
 
 /// Adds the tokens of a batch to one layer of an observation. A token of weight 0 leaves no trace (padding).
@@ -57,15 +89,7 @@ template <class Exec, measure... Measures>
 requires implemented_on<add_op, Exec>
 void add(Exec const& exec, observation_slot<Measures...> to, routing<typename Exec::memory_space> const& chosen,
          routed_tokens<typename Exec::memory_space> const& tokens) {
-  auto const batch = chosen.tokens();
-  auto const fits = [&](std::int64_t size) { return size == 0 || size == batch; };
-  if (chosen.weights.rows() != batch || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != batch ||
-      (batch > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
-      !fits(tokens.domain.size())) {
-    throw error{errc::shape_mismatch,
-                "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
-                    std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
-  }
+  detail::check_routed_tokens(chosen, tokens);
   impl<add_op, Exec>::run(exec, to, chosen, tokens);
 }
 

@@ -77,36 +77,36 @@ namespace measures {
 struct count {
   using state = tally;
   static constexpr std::string_view name = "count";
-  constexpr double operator()(routed_token const&) const { return 1; }
+  CULL_HD constexpr double operator()(routed_token const&) const { return 1; }
 };
 struct weight {
   static constexpr std::string_view name = "sum_w";
-  constexpr double operator()(routed_token const& t) const { return t.weight; }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight; }
 };
 struct gate {
   static constexpr std::string_view name = "sum_g";
-  constexpr double operator()(routed_token const& t) const { return t.weight * t.gate; }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.gate; }
 };
 struct norm {
   static constexpr std::string_view name = "sum_f";
-  constexpr double operator()(routed_token const& t) const { return t.weight * t.norm; }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.norm; }
 };
 struct gate_norm {
   static constexpr std::string_view name = "sum_gf";
-  constexpr double operator()(routed_token const& t) const { return t.weight * (t.gate * t.norm); }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * (t.gate * t.norm); }
 };
 struct gate_norm_squared {
   static constexpr std::string_view name = "sum_gf2";
-  constexpr double operator()(routed_token const& t) const { return t.weight * ((t.gate * t.norm) * (t.gate * t.norm)); }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * ((t.gate * t.norm) * (t.gate * t.norm)); }
 };
 struct norm_squared {
   static constexpr std::string_view name = "sum_f2";
-  constexpr double operator()(routed_token const& t) const { return t.weight * (t.norm * t.norm); }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * (t.norm * t.norm); }
 };
 struct max_norm {
   using state = peak;
   static constexpr std::string_view name = "max_norm";
-  constexpr double operator()(routed_token const& t) const { return t.norm; }
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.norm; }
 };
 
 }  // namespace measures

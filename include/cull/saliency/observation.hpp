@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -172,6 +173,20 @@ observation(Exec const&, observation_layout)
                    measures::gate_norm_squared, measures::norm_squared, measures::max_norm>;
 template <executor Exec, measure First, measure... Rest>
 observation(Exec const&, observation_layout, First, Rest...) -> observation<First, Rest...>;
+
+/// An empty default observation where `exec` works: on a device there is another type of the same members
+/// (`cuda/observation.hpp`).
+template <executor Exec>
+requires std::same_as<typename Exec::memory_space, host_memory> default_observation observation_on(Exec const&,
+                                                                                                   observation_layout layout) {
+  return default_observation{std::move(layout)};
+}
+
+/// The observation in the host's memory: this one.
+template <measure... Measures>
+observation<Measures...> const& to_host(observation<Measures...> const& seen) {
+  return seen;
+}
 
 /// The same with every sequence closed.
 template <measure... Measures>
