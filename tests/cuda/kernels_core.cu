@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cull/cuda/dequantize.hpp>
+#include <cull/cuda/observation.hpp>
 #include <cull/cuda/quantize.hpp>
 #include <cull/cuda/relayout.hpp>
 #include <cull/cuda/route.hpp>
+#include <cull/cuda/select.hpp>
 #include <cull/tensor/mxfp4.hpp>
 
 #include "kernels.cuh"
@@ -15,6 +17,10 @@ using sigmoid_router =
     decltype(cull::score<cull::sigmoid>() | cull::prefer(cull::array_view<float const, cull::device_memory>{}) | cull::choose(8) |
              cull::renormalize(1e-20f) | cull::scale(2.5f));
 using softmax_router = decltype(cull::score<cull::softmax>() | cull::choose<8>());
+template <template <class...> class Body>
+using of_all_measures =
+    Body<cull::measures::count, cull::measures::weight, cull::measures::gate, cull::measures::norm, cull::measures::gate_norm,
+         cull::measures::gate_norm_squared, cull::measures::norm_squared, cull::measures::max_norm>;
 using any_model = cull::basic_model_router<cull::device_memory>;
 
 }  // namespace
@@ -45,6 +51,11 @@ std::vector<entry> core_kernels() {
       kernel_of<route_rows<softmax_router, 1024>>(),
       kernel_of<route_rows<any_model, 256>>(),
       kernel_of<route_rows<any_model, 1024>>(),
+      kernel_of<of_all_measures<add_tokens>>(),
+      kernel_of<of_all_measures<close_sequences>>(),
+      kernel_of<of_all_measures<merge_cells>>(),
+      kernel_of<add_number>(),
+      kernel_of<select_top>(),
   };
 }
 

@@ -173,6 +173,12 @@ class device_routing {
   device_buffer<routing_failures, Exec> failures_;
 };
 
+/// An empty routing on the device.
+template <simt::device_executor Exec>
+device_routing<Exec> routing_on(Exec const& exec) {
+  return device_routing<Exec>{exec};
+}
+
 template <class Exec, router R, class T>
 requires std::same_as < std::remove_const_t<T>,
 float > &&implemented_on<route_into_op, Exec>&& stage_in<R, device_memory> void route(Exec const& exec, R const& router,

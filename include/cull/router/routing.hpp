@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include <cull/config.hpp>
+#include <cull/executor.hpp>
 #include <cull/tensor/view.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -43,5 +45,9 @@ class routing_buffer {
   std::vector<std::int32_t> ids_;
   std::vector<float> weights_;
 };
+
+/// An empty routing where `exec` works: on a device there is another type of the same members (`cuda/route.hpp`).
+template <executor Exec>
+requires std::same_as<typename Exec::memory_space, host_memory> routing_buffer routing_on(Exec const&) { return {}; }
 
 CULL_NAMESPACE_END

@@ -64,9 +64,10 @@ class host_context {
     block_->meet(meeting_kind::sync, mask, 0, round);
   }
 
-  // A lane outside of the mask, or one that does not exist, gives an undefined value: a pattern.
+  // A lane that does not exist gives an undefined value: a pattern.
   template <class T>
   SIMT_UNWATCHED T shuffle(T value, unsigned from, std::uint32_t mask = cull::simt::all_lanes) const {
+    if (((mask >> (from % 32)) & 1u) == 0) throw fault{"a shuffle reads a lane that its mask leaves out" + block_->place()};
     unsigned round = 0;
     auto const& met = block_->meet(meeting_kind::shuffle, mask, value, round);
     return value_of<T>(met, round, from % 32);
