@@ -31,7 +31,7 @@ ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs"
 
 section "AddressSanitizer and UndefinedBehaviorSanitizer"
 configure asan clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=address,undefined -DCULL_BUILD_EXAMPLES=OFF \
-  '-DCULL_TEST_ROOMS=tensor;router;expert;saliency;selection;checkpoint;cpu'
+  '-DCULL_TEST_ROOMS=tensor;router;expert;saliency;selection;checkpoint;cpu;cuda'
 ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs"
 
 section "ThreadSanitizer"

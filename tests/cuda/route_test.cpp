@@ -110,6 +110,18 @@ TEST_CASE("routers from settings: the CPU's bits for every way of scoring") {
   }
 }
 
+TEST_CASE("rows of more than 256 experts: the CPU's bits") {
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    auto const eight = cull::score<cull::softmax>() | cull::choose<8>();
+    check_same(eight, eight, 3, 512, seed);
+    auto const bias = few_values(300, seed);
+    device_array<float> const there{bias};
+    cull::router_settings const settings{.scoring = cull::scoring::sigmoid, .top_k = 8, .renormalize = cull::renormalization::on};
+    check_same(cull::model_router{settings, bias}, cull::basic_model_router<cull::device_memory>{settings, there.view()}, 3, 300,
+               seed);
+  }
+}
+
 TEST_CASE("routing on the device reports what the CPU refuses") {
   auto logits = tied_logits(6, 16, 3);
   logits[5] = NAN;

@@ -33,12 +33,15 @@ struct packed_rows<nvfp4<Dialect, Layout>> {
                                     std::uint8_t* buffer) {
     auto const blocks = p.cols / block;
     auto const stored = row * p.row_step;
-    if constexpr (std::is_same_v<Layout, linear>) return p.scales + stored * blocks + first;
-    if constexpr (std::is_same_v<Layout, tiled_128x4>) {
-      if (first % 4 == 0) return gather_fours(p.scales, stored, first, count, blocks, buffer);
+    if constexpr (std::is_same_v<Layout, linear>) {
+      return p.scales + stored * blocks + first;
+    } else {
+      if constexpr (std::is_same_v<Layout, tiled_128x4>) {
+        if (first % 4 == 0) return gather_fours(p.scales, stored, first, count, blocks, buffer);
+      }
+      for (std::int64_t b = 0; b < count; ++b) buffer[b] = p.scales[Layout::offset(stored, first + b, blocks)];
+      return buffer;
     }
-    for (std::int64_t b = 0; b < count; ++b) buffer[b] = p.scales[Layout::offset(stored, first + b, blocks)];
-    return buffer;
   }
   /// What a code of a block is multiplied by in `dequantize`.
   static float factor(parts const& p, std::uint8_t scale) {

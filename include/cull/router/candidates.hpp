@@ -35,11 +35,12 @@ struct keep_only {
   }
   /// Ids in another memory than the host's are taken as they are.
   void check(std::int64_t experts) const {
-    if constexpr (!std::same_as<Space, host_memory>) return;
-    for (std::int64_t i = 0; i < kept.size(); ++i) {
-      if (kept[i] < 0 || kept[i] >= experts || (i > 0 && kept[i] <= kept[i - 1])) {
-        throw error{errc::out_of_range, "keep_only: ids must ascend within [0, " + std::to_string(experts) + "); entry " +
-                                            std::to_string(i) + " is " + std::to_string(kept[i])};
+    if constexpr (std::same_as<Space, host_memory>) {
+      for (std::int64_t i = 0; i < kept.size(); ++i) {
+        if (kept[i] < 0 || kept[i] >= experts || (i > 0 && kept[i] <= kept[i - 1])) {
+          throw error{errc::out_of_range, "keep_only: ids must ascend within [0, " + std::to_string(experts) + "); entry " +
+                                              std::to_string(i) + " is " + std::to_string(kept[i])};
+        }
       }
     }
   }
@@ -71,6 +72,12 @@ struct prefer {
 template <class T, class Space>
 prefer(array_view<T, Space>) -> prefer<Space>;
 prefer(std::vector<float> const&)->prefer<host_memory>;
+
+namespace detail {
+
+inline constexpr float below_all_scores = -std::numeric_limits<float>::infinity();
+
+}  // namespace detail
 
 /// A group's score is the sum of its two best choice scores (DeepSeek-V3, GLM).
 struct sum_of_two {
@@ -123,9 +130,8 @@ struct group_stage {
 
  private:
   CULL_HD float value(row_ref row, int group, std::int64_t width) const {
-    constexpr float lowest = -std::numeric_limits<float>::infinity();
-    float best = lowest;
-    float second = lowest;
+    float best = detail::below_all_scores;
+    float second = detail::below_all_scores;
     for (std::int64_t e = group * width; e < (group + 1) * width; ++e) {
       if (!row.candidate[e]) continue;
       float const c = row.choice[e];

@@ -22,10 +22,11 @@ void check_bias(std::string const& stage, array_view<float const, Space> bias, s
     throw error{errc::shape_mismatch,
                 stage + ": " + std::to_string(bias.size()) + " bias values for " + std::to_string(experts) + " experts"};
   }
-  if constexpr (!std::same_as<Space, host_memory>) return;
-  for (std::int64_t e = 0; e < experts; ++e) {
-    if (!std::isfinite(bias[e])) {
-      throw error{errc::not_finite, stage + ": the bias of expert " + std::to_string(e) + " is not finite"};
+  if constexpr (std::same_as<Space, host_memory>) {
+    for (std::int64_t e = 0; e < experts; ++e) {
+      if (!std::isfinite(bias[e])) {
+        throw error{errc::not_finite, stage + ": the bias of expert " + std::to_string(e) + " is not finite"};
+      }
     }
   }
 }

@@ -29,12 +29,18 @@ struct state_tensor {
 
 namespace detail {
 
+template <class M>
+struct state_of {
+  template <class Cell>
+  auto& operator()(Cell& cell) const {
+    return cell.sums.state(M{});
+  }
+};
+
 /// Visits every array of the state: `visit(name, accessor)`, accessor(cell) giving the `exact_sum`, `tally`, `peak` or integer.
 template <measure... Measures, class Visit>
 void for_each_state(observation<Measures...> const&, Visit&& visit) {
-  (visit(
-       std::string{Measures::name}, [](auto& cell) -> auto& { return cell.sums.state(Measures{}); }),
-   ...);
+  (visit(std::string{Measures::name}, state_of<Measures>{}), ...);
   visit(
       "sequences", [](auto& cell) -> auto& { return cell.sums.clusters().sequences; });
   visit(

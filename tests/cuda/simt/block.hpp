@@ -69,12 +69,13 @@ class thread_block {
       threads_[t].state = status::ready;
       threads_[t].stack.prepare(stacks_[t], stacks_.size(), &entry);
     }
-    memory_order_before_switch(this);
+    // Before all threads, and after all: apart, so that a thread that ends is not ordered before one that begins.
+    memory_order_before_switch(&body_);
     while (live_ > 0) {
       if (random != nullptr) shuffle_order(*random);
       if (!run_ready()) open_barrier();
     }
-    memory_order_after_switch(this);
+    memory_order_after_switch(&live_);
     self() = nullptr;
   }
 
@@ -156,13 +157,13 @@ class thread_block {
   SIMT_UNWATCHED static void entry() {
     auto& b = *self();
     fiber::arrived(b.scheduler_);
-    memory_order_after_switch(&b);
+    memory_order_after_switch(&b.body_);
     try {
       (*b.body_)();
     } catch (...) {
       b.failure_ = std::current_exception();
     }
-    memory_order_before_switch(&b);
+    memory_order_before_switch(&b.live_);
     auto& me = b.threads_[b.current_];
     me.state = status::done;
     --b.live_;

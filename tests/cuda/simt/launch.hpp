@@ -76,7 +76,9 @@ void launch(launch_options const& options, cull::simt::grid_size grid, Body cons
                                    extras.data(), options.watch};
         body(context, *shared, arguments...);
       };
-      for (auto i = next.fetch_add(1); i < order.size(); i = next.fetch_add(1)) {
+      // Relaxed: which block runs next orders no memory.
+      for (auto i = next.fetch_add(1, std::memory_order_relaxed); i < order.size();
+           i = next.fetch_add(1, std::memory_order_relaxed)) {
         shared.poison();
         for (auto& each : extras) each = {};
         fibers.run(order[i] % grid.x, order[i] / grid.x, thread, options.seed != 0 ? &random : nullptr);
