@@ -117,6 +117,13 @@ void stream_write(std::span<std::byte> bytes, int threads) {
   in_parts(bytes, threads, [](std::span<std::byte> part) { std::memset(part.data(), 1, part.size()); });
 }
 
+void copy(std::span<std::byte const> from, std::span<std::byte> to, int threads) {
+  in_parts(to, threads, [&](std::span<std::byte> part) {
+    std::memcpy(part.data(), from.data() + (part.data() - to.data()), part.size());
+    sink += static_cast<int>(part[0]) & 1;
+  });
+}
+
 double peak_products(cull::isa level, product_kind kind, std::int64_t steps, int threads) {
   double operations = 0;
 #if CULL_X86

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products and whole experts of GLM-5.2's shape (hidden 6144, width 2048) from NVFP4, against the machine's peak of products.
+#include <cstring>
 #include <string>
 
 #include <cull/expert.hpp>
@@ -51,11 +52,39 @@ void expert_mlp(benchmark::State& state, setting with, std::int64_t tokens, int 
   std::int64_t next = 0;
   against_peak(state, with, threads, 6.0 * static_cast<double>(tokens * hidden * width), [&] {
     auto const e = next++ % leaving.count();
-    cull::expert_mlp<Precision>(cull::on_cpu{threads, with.level},
-                                cull::gated_expert<cull::matrix<cull::nvfp4_modelopt>>{entering[2 * e], entering[2 * e + 1], leaving[e]},
-                                cull::matrix_view<float const>{x.data(), tokens, hidden},
-                                cull::matrix_view<float>{y.data(), tokens, hidden});
+    cull::expert_mlp<Precision>(
+        cull::on_cpu{threads, with.level},
+        cull::gated_expert<cull::matrix<cull::nvfp4_modelopt>>{entering[2 * e], entering[2 * e + 1], leaving[e]},
+        cull::matrix_view<float const>{x.data(), tokens, hidden}, cull::matrix_view<float>{y.data(), tokens, hidden});
   });
+}
+
+/// One expert's packed bytes against reading as many.
+template <class Precision>
+void one_token(benchmark::State& state, setting with, std::int64_t tokens, int threads) {
+  static benchmarks::nvfp4_matrices const entering{24, width, hidden}, leaving{12, hidden, width};
+  auto const x = benchmarks::activations(tokens, hidden);
+  std::vector<float> y(x.size());
+  std::int64_t next = 0;
+  double const bytes = 2 * entering.bytes() + leaving.bytes();
+  cull::detail::aligned_buffer<std::byte> other{std::int64_t{512} << 20};
+  std::memset(other.data(), 1, std::size_t{512} << 20);
+  auto const size = static_cast<std::size_t>(bytes) / 4096 * 4096;
+  std::size_t at = 0;
+  benchmarks::compare(
+      state, bytes,
+      [&] {
+        auto const e = next++ % leaving.count();
+        cull::expert_mlp<Precision>(
+            cull::on_cpu{threads, with.level},
+            cull::gated_expert<cull::matrix<cull::nvfp4_modelopt>>{entering[2 * e], entering[2 * e + 1], leaving[e]},
+            cull::matrix_view<float const>{x.data(), tokens, hidden}, cull::matrix_view<float>{y.data(), tokens, hidden});
+      },
+      static_cast<double>(size),
+      [&] {
+        benchmarks::stream_read({other.data() + at, size}, threads);
+        at = (at + size) % (std::size_t{480} << 20) / 4096 * 4096;
+      });
 }
 
 void add(std::string const& what, setting const& with, std::int64_t tokens, int threads, auto run) {
@@ -69,6 +98,9 @@ void add(std::string const& what, setting const& with, std::int64_t tokens, int 
   for (auto const& with : settings) {
     if (with.level > cull::best_isa()) continue;
     bool const bf16 = with.kind == product_kind::bf16;
+    for (int const threads : {1, 2}) {
+      add("expert_mlp/packed_bytes", with, 1, threads, bf16 ? one_token<cull::bf16_precision> : one_token<cull::f32_precision>);
+    }
     for (std::int64_t const tokens : {1, 8, 64, 256}) {
       for (int const threads : {1, 2}) {
         add("matmul", with, tokens, threads, bf16 ? matmul<cull::bf16_precision> : matmul<cull::f32_precision>);

@@ -7,6 +7,7 @@
 #include <cull/cpu/run_experts.hpp>
 #include <cull/expert/activation.hpp>
 #include <cull/expert/expert_mlp.hpp>
+#include <cull/expert/expert_norms.hpp>
 #include <cull/expert/gelu.hpp>
 #include <cull/expert/matmul.hpp>
 #include <cull/expert/moe_layer.hpp>

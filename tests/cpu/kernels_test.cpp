@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include <cull/cpu/x86/exp_avx2.hpp>
 #include <cull/cpu/x86/silu.hpp>
 
 #include "expert/matrices.hpp"
@@ -136,23 +137,59 @@ TEST_CASE("kernels: NaN and infinity reach the outputs that they belong to, and 
   });
 }
 
-TEST_CASE("silu kernel: the bits of silu for one float in 257, every exponent, both signs, infinities and NaN") {
+TEST_CASE("few tokens: rows decoded in registers give the bits of the tiles, and of the order of summation") {
+  test_support::at_every_level([] {
+    for (std::int64_t const cols : {32, 64, 80, 1024, 1088, 2112, 6144}) {
+      auto const w = made<cull::nvfp4_modelopt>::weights(13, cols, 71);
+      auto const x = random_tokens(9, cols, 72);
+      auto const view = made<cull::nvfp4_modelopt>::view(w);
+      auto const together = multiplied<cull::f32_precision>(test_support::cpu(), x, view);
+      auto const rounded = multiplied<cull::bf16_precision>(test_support::cpu(), x, view);
+      for (std::int64_t tokens = 1; tokens <= 4; ++tokens) {
+        for (std::int64_t const first : {0, 5}) {
+          auto few = empty_tokens(tokens, 13);
+          cull::matmul<cull::f32_precision>(test_support::cpu(2), x.view().rows(first, tokens), view, few.view());
+          for (std::int64_t t = 0; t < tokens; ++t)
+            CHECK(expert_test::same_bits(few.view().row(t), together.view().row(first + t)));
+          cull::matmul<cull::bf16_precision>(test_support::cpu(), x.view().rows(first, tokens), view, few.view());
+          for (std::int64_t t = 0; t < tokens; ++t)
+            CHECK(expert_test::same_bits(few.view().row(t), rounded.view().row(first + t)));
+        }
+      }
+      if (test_support::cpu().level() == cull::isa::portable) continue;
+      std::int64_t other = 0;
+      for (std::int64_t n = 0; n < 13; ++n) {
+        std::vector<float> row;
+        for (std::int64_t k = 0; k < cols; ++k) row.push_back(static_cast<float>(w.at(n, k)));
+        double const sum = ordered_product(x.view().row(0).data(), row.data(), cols);
+        other += together.at(0, n) != static_cast<float>(sum * static_cast<double>(w.outer)) ? 1 : 0;
+      }
+      CHECK(other == 0);
+    }
+  });
+}
+
+TEST_CASE("silu kernel: the bits of silu for one float in 1021, every exponent, both signs, infinities and NaN") {
 #if CULL_X86
-  if (cull::best_isa() < cull::isa::avx512) return;
+  if (cull::best_isa() < cull::isa::avx2) return;
   std::vector<float> gate, inner;
   std::int64_t different = 0;
-  auto const flush = [&] {
-    auto wanted = inner;
-    for (std::size_t i = 0; i < gate.size(); ++i) wanted[i] = cull::silu{}(gate[i], inner[i]);
-    cull::detail::multiply_by_silu_avx512(gate.data(), inner.data(), static_cast<std::int64_t>(gate.size()));
+  auto const compare = [&](auto kernel) {
+    auto out = inner;
+    kernel(gate.data(), out.data(), static_cast<std::int64_t>(gate.size()));
     for (std::size_t i = 0; i < gate.size(); ++i) {
-      bool const both_nan = std::isnan(wanted[i]) && std::isnan(inner[i]);
-      different += both_nan || std::bit_cast<std::uint32_t>(wanted[i]) == std::bit_cast<std::uint32_t>(inner[i]) ? 0 : 1;
+      float const wanted = cull::silu{}(gate[i], inner[i]);
+      bool const both_nan = std::isnan(wanted) && std::isnan(out[i]);
+      different += both_nan || std::bit_cast<std::uint32_t>(wanted) == std::bit_cast<std::uint32_t>(out[i]) ? 0 : 1;
     }
+  };
+  auto const flush = [&] {
+    compare(cull::detail::multiply_by_silu_avx2);
+    if (cull::best_isa() >= cull::isa::avx512) compare(cull::detail::multiply_by_silu_avx512);
     gate.clear();
     inner.clear();
   };
-  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 257) {
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 1021) {
     gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
     inner.push_back(0.75f + static_cast<float>(bits % 1000) * 0.01f);
     if (gate.size() == 100003) flush();

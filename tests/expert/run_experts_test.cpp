@@ -182,3 +182,39 @@ TEST_CASE("combine: refuses shapes that do not fit") {
   CHECK(refused(12, 4, hidden, 3, k));
   CHECK(refused(12, 4, hidden, 4, k - 1));
 }
+
+namespace {
+
+/// Norms without outputs are those that combine takes of the outputs.
+template <class Precision>
+void check_norms(int threads, std::int64_t tokens, cull::expert_use use) {
+  experts_and_bytes const experts{7};
+  random_routing const chosen{tokens, 7 + use.zero_experts, 8};
+  auto const x = random_tokens(tokens, hidden, 9);
+  auto outputs = empty_tokens(tokens * k, hidden);
+  auto y = empty_tokens(tokens, hidden);
+  std::vector<double> wanted(static_cast<std::size_t>(tokens * k)), norms(wanted.size());
+  cull::run_experts<Precision>(cpu(threads), experts.all(), x.view(), chosen.view(), outputs.view(), cull::silu{}, use);
+  cull::combine(cpu(), chosen.view(), cull::matrix_view<float const>{outputs.view()}, y.view(),
+                cull::matrix_view<double>{wanted.data(), tokens, k});
+  cull::expert_norms<Precision>(cpu(threads), experts.all(), x.view(), chosen.view(),
+                                cull::matrix_view<double>{norms.data(), tokens, k}, cull::silu{}, use);
+  CHECK(norms == wanted);
+  CHECK(*std::min_element(norms.begin(), norms.end()) > 0.0);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "expert_norms: the norms of the outputs, to the bit, for few and many experts a thread, weighted inputs, zero-compute "
+    "experts") {
+  at_every_level([] {
+    for (int const threads : {1, 2, 5}) {
+      for (std::int64_t const tokens : {1, 3, 60}) {
+        check_norms<cull::f32_precision>(threads, tokens, {});
+        check_norms<cull::bf16_precision>(threads, tokens, {});
+        check_norms<cull::f32_precision>(threads, tokens, {.gate_on_input = true, .zero_experts = 2});
+      }
+    }
+  });
+}

@@ -63,7 +63,7 @@ template <class Body>
 void for_each_strip_range(on_cpu const& exec, std::int64_t strips, std::int64_t unit, bool small, Body&& body) {
   auto const units = (strips + unit - 1) / unit;
   auto const parts = small ? 1 : std::min<std::int64_t>(exec.thread_count(), units);
-  for_each_index(small ? on_cpu{1} : exec, parts, [&](std::int64_t part) {
+  for_each_index(small ? exec.alone() : exec, parts, [&](std::int64_t part) {
     body(units * part / parts * unit, std::min(units * (part + 1) / parts * unit, strips));
   });
 }

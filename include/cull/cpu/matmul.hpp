@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include <cull/cpu/direct_product.hpp>
 #include <cull/cpu/kernels.hpp>
 #include <cull/cpu/on_cpu.hpp>
 #include <cull/cpu/tiled_product.hpp>
@@ -51,17 +52,17 @@ struct ordered_dot {
 
 }  // namespace detail
 
-/// x packed once; strips of rows over threads, decoded into L1 and multiplied with all tokens. Where there is no kernel for the
-/// machine: the reference, x widened once, each weight row decoded once per batch.
+/// x packed once; strips of rows over threads, decoded into L1 and multiplied with all tokens, or in registers for few. Where
+/// there is no kernel for the machine: the reference, x widened once, each weight row decoded once per batch.
 template <>
 struct impl<matmul_op, on_cpu> {
   template <class Precision, matrix_format F>
   static void run(on_cpu const& exec, matrix_view<float const> x, matrix<F> const& w, matrix_view<float> y) {
-    // Starting threads costs some 30 us: below a million products one thread is faster.
-    bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 20);
+    // Waking threads costs some microseconds: below half a million products one is faster.
+    bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 19);
     bool const done = detail::with_kernel<Precision>(
         exec, exact_in_bf16<F>, [&]<class Kernel>() { tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y); });
-    if (!done) reference<Precision>(small ? on_cpu{1} : exec, x, w, y);
+    if (!done) reference<Precision>(small ? exec.alone() : exec, x, w, y);
   }
 
  private:
@@ -69,13 +70,15 @@ struct impl<matmul_op, on_cpu> {
   static void tiled(on_cpu const& exec, bool small, matrix_view<float const> x, Precision, detail::weight_rows<Kernel> const& w,
                     matrix_view<float> y) {
     detail::token_panel<Kernel> panel;
-    panel.fill(small ? on_cpu{1} : exec, x.rows(), x.cols(), detail::activation_source<Precision>{x});
+    panel.fill(small ? exec.alone() : exec, x.rows(), x.cols(), detail::activation_source<Precision>{x});
     detail::for_each_strip_range(exec, w.strips(), 1, small, [&](std::int64_t first, std::int64_t last) {
-      detail::tiled_product<Kernel>{panel}.run(first, last, w, [&](std::int64_t strip, std::int64_t tile, float const* sums) {
-        detail::for_each_output<Kernel>(strip, tile, w.rows, y.rows(), [&](std::int64_t t, std::int64_t n, int at) {
-          y(t, n) = static_cast<float>(static_cast<double>(sums[at]) * w.outer_scale);
-        });
-      });
+      detail::multiply_strips(panel, first, last, w,
+                              [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float const* sums) {
+                                detail::for_each_output<Kernel>(
+                                    strip, tile, tiles, w.rows, y.rows(), [&](std::int64_t t, std::int64_t n, std::int64_t at) {
+                                      y(t, n) = static_cast<float>(static_cast<double>(sums[at]) * w.outer_scale);
+                                    });
+                              });
     });
   }
 

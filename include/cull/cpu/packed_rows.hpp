@@ -15,6 +15,12 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// A piece of a row as it is stored.
+struct packed_piece {
+  std::uint8_t const* codes = nullptr;
+  std::uint8_t const* scales = nullptr;
+};
+
 /// Formats whose rows are e2m1 codes with a scale byte per `block` columns, as kernels read them. No other format is one.
 template <class F>
 struct packed_rows {

@@ -88,34 +88,71 @@ void decode_row(matrix<F> const& m, std::int64_t row, std::int64_t first, std::i
   pack_padded<Kernel>(values, columns - known, (columns - known + group - 1) / group * group, out + known);
 }
 
-/// A matrix as a kernel reads it: its format is known to `decode` alone, so that products are compiled once per kernel.
+/// A matrix as a kernel reads it: its format is known to the functions alone, so that products are compiled once per kernel.
 template <class Kernel>
 struct weight_rows {
+  static constexpr std::int64_t together = 1;
+
   void const* matrix = nullptr;
   void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                  typename Kernel::element* out) = nullptr;
+  /// Of NVFP4, else null: codes and scales of a piece, the scales perhaps gathered into `buffer`.
+  packed_piece (*packed)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns,
+                         std::uint8_t* buffer) = nullptr;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   double outer_scale = 1;
 
   std::int64_t strips() const { return (rows + Kernel::rows - 1) / Kernel::rows; }
+  /// Whether pieces can be multiplied as they are stored.
+  bool direct() const { return packed != nullptr && columns % Kernel::group == 0; }
   /// A piece of row `r` of a strip; rows past the last are zeros.
   void operator()(std::int64_t strip, int r, std::int64_t first, std::int64_t size, typename Kernel::element* out) const {
     auto const row = strip * Kernel::rows + r;
     if (row < rows) return decode(matrix, row, first, size, Kernel::rows, out);
     std::fill(out, out + (size + Kernel::group - 1) / Kernel::group * Kernel::group, typename Kernel::element{0});
   }
+  /// The same as stored; rows past the last are the last.
+  packed_piece piece(std::int64_t strip, int r, std::int64_t first, std::int64_t size, std::uint8_t* buffer) const {
+    return packed(matrix, std::min(strip * Kernel::rows + r, rows - 1), first, size, buffer);
+  }
 };
 
 /// `m` must outlive the result.
 template <class Kernel, matrix_format F>
 weight_rows<Kernel> rows_of(matrix<F> const& m) {
-  auto const decode = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
-                         typename Kernel::element* out) {
-    decode_row<Kernel>(*static_cast<cull::matrix<F> const*>(of), row, first, columns, ahead, out);
+  using of_format = cull::matrix<F>;
+  weight_rows<Kernel> out{&m, nullptr, nullptr, m.rows, m.cols, static_cast<double>(F::outer_scale(m.parts))};
+  out.decode = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                  typename Kernel::element* to) {
+    decode_row<Kernel>(*static_cast<of_format const*>(of), row, first, columns, ahead, to);
   };
-  return {&m, decode, m.rows, m.cols, static_cast<double>(F::outer_scale(m.parts))};
+  if constexpr (packed_rows<F>::known && F::group == 16) {
+    out.packed = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::uint8_t* buffer) {
+      auto const& parts = static_cast<of_format const*>(of)->parts;
+      return packed_piece{packed_rows<F>::codes(parts, row) + first / 2,
+                          packed_rows<F>::scales(parts, row, first / 16, columns / 16, buffer)};
+    };
+  }
+  return out;
 }
+
+/// Gate and up of an expert, a strip of the one and a strip of the other in turns.
+template <class Kernel>
+struct gated_rows {
+  static constexpr std::int64_t together = 2;
+
+  weight_rows<Kernel> gate, up;
+
+  std::int64_t strips() const { return 2 * up.strips(); }
+  bool direct() const { return gate.direct() && up.direct(); }
+  void operator()(std::int64_t strip, int r, std::int64_t first, std::int64_t size, typename Kernel::element* out) const {
+    (strip % 2 == 0 ? gate : up)(strip / 2, r, first, size, out);
+  }
+  packed_piece piece(std::int64_t strip, int r, std::int64_t first, std::int64_t size, std::uint8_t* buffer) const {
+    return (strip % 2 == 0 ? gate : up).piece(strip / 2, r, first, size, buffer);
+  }
+};
 
 }  // namespace detail
 

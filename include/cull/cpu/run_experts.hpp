@@ -3,17 +3,81 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include <cull/cpu/aligned_buffer.hpp>
+#include <cull/cpu/expert_kernel.hpp>
 #include <cull/cpu/expert_mlp.hpp>
+#include <cull/cpu/read_ahead.hpp>
+#include <cull/expert/expert_norms.hpp>
 #include <cull/expert/run_experts.hpp>
 #include <cull/expert/token_groups.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// Reference: an expert is one task; its tokens are gathered, run together and scattered.
+namespace detail {
+
+/// Chosen experts over threads: an expert is one task, those with most tokens first, and the one whose turn comes next is read
+/// ahead. Where they are too few to occupy the threads, one after the other with all of them.
+class expert_tasks {
+ public:
+  expert_tasks(token_groups const& groups, std::int64_t with_weights) : with_weights_(with_weights) {
+    for (std::int64_t e = 0; e < groups.experts(); ++e) {
+      if (!groups.of(e).empty()) order_.push_back(e);
+    }
+    std::stable_sort(order_.begin(), order_.end(), [&](auto a, auto b) { return groups.of(a).size() > groups.of(b).size(); });
+  }
+
+  /// Calls `body(exec, expert)`.
+  template <class M, class Body>
+  void run(on_cpu const& exec, std::span<gated_expert<M> const> experts, Body&& body) const {
+    auto const count = static_cast<std::int64_t>(order_.size());
+    bool const few = count < 2 * exec.thread_count();
+    auto const ahead = few ? 1 : exec.thread_count();
+    for_each_index(few ? exec.alone() : exec, count, [&](std::int64_t i) {
+      if (i + ahead < count && order(i + ahead) < with_weights_) {
+        read_ahead(experts[static_cast<std::size_t>(order(i + ahead))]);
+      }
+      body(few ? exec : exec.alone(), order(i));
+    });
+  }
+
+ private:
+  std::int64_t order(std::int64_t i) const { return order_[static_cast<std::size_t>(i)]; }
+
+  std::int64_t with_weights_;
+  std::vector<std::int64_t> order_;
+};
+
+/// Tokens of an expert side by side, for the reference.
+inline void gather(token_rows const& from, matrix_view<float> to) {
+  for (std::int64_t row = 0; row < to.rows(); ++row) from.read<f32_precision>(row, 0, to.cols(), to.row(row).data());
+}
+inline void put_rows(matrix_view<float const> rows, token_outputs const& out) {
+  for (std::int64_t row = 0; row < rows.rows(); ++row) {
+    for (std::int64_t n = 0; n < rows.cols(); ++n) out.put(row, n, rows(row, n));
+  }
+}
+
+/// One expert over its tokens, by kernels or by the reference; an expert without weights gives back what it sees.
+template <class Precision, class M, class Activation>
+void run_expert(on_cpu const& exec, gated_expert<M> const* expert, token_rows const& x, token_outputs const& out,
+                Activation const& activation) {
+  if (expert != nullptr && run_by_kernel<Precision>(exec, *expert, x, out, activation)) return;
+  aligned_buffer<float> in{x.size() * x.x.cols()}, y{x.size() * x.x.cols()};
+  matrix_view<float> const gathered{in.data(), x.size(), x.x.cols()}, result{y.data(), x.size(), x.x.cols()};
+  gather(x, gathered);
+  if (expert == nullptr) return put_rows(gathered, out);
+  expert_mlp<Precision>(exec, *expert, gathered, result, activation);
+  put_rows(result, out);
+}
+
+}  // namespace detail
+
+/// Tokens are read where they lie and outputs written to their place; an expert's weights are read once per batch of 128 tokens.
 template <>
 struct impl<run_experts_op, on_cpu> {
   template <class Precision, class M, class Activation>
@@ -21,46 +85,42 @@ struct impl<run_experts_op, on_cpu> {
                   routing<> const& chosen, matrix_view<float> outputs, Activation activation, expert_use use) {
     auto const with_weights = static_cast<std::int64_t>(experts.size());
     auto const groups = group_by_expert(chosen, with_weights + use.zero_experts);
-    auto alone = exec;
-    alone.threads = 1;
-    for_each_index(exec, groups.experts(), [&](std::int64_t expert) {
-      auto const slots = groups.of(expert);
-      if (slots.empty()) return;
-      auto const tokens = static_cast<std::int64_t>(slots.size());
-      std::vector<float> in(slots.size() * static_cast<std::size_t>(x.cols()));
-      matrix_view<float> const gathered{in.data(), tokens, x.cols()};
-      gather(x, chosen, slots, use.gate_on_input, gathered);
-      if (expert >= with_weights) return scatter(gathered, slots, chosen.k(), outputs);
-      std::vector<float> out(in.size());
-      matrix_view<float> const result{out.data(), tokens, x.cols()};
-      expert_mlp<Precision>(alone, experts[static_cast<std::size_t>(expert)], gathered, result, activation);
-      scatter(result, slots, chosen.k(), outputs);
+    detail::expert_tasks{groups, with_weights}.run(exec, experts, [&](on_cpu const& with, std::int64_t e) {
+      auto const* const expert = e < with_weights ? &experts[static_cast<std::size_t>(e)] : nullptr;
+      if (expert != nullptr) check_expert(*expert, x.cols());
+      detail::run_expert<Precision>(with, expert,
+                                    {x, groups.of(e), use.gate_on_input ? chosen.weights : matrix_view<float const>{}},
+                                    {outputs, groups.of(e), chosen.k()}, activation);
     });
   }
 
- private:
-  static void gather(matrix_view<float const> x, routing<> const& chosen, std::span<token_slot const> slots, bool weighted,
-                     matrix_view<float> to) {
-    std::int64_t row = 0;
-    for (auto const [token, slot] : slots) {
-      auto const from = x.row(token);
-      auto const into = to.row(row++);
-      float const factor = weighted ? chosen.weights(token, slot) : 1.0f;
-      for (std::int64_t h = 0; h < from.size(); ++h) into[h] = weighted ? factor * from[h] : from[h];
-    }
-  }
-
-  static void scatter(matrix_view<float const> from, std::span<token_slot const> slots, std::int64_t k,
-                      matrix_view<float> outputs) {
-    std::int64_t row = 0;
-    for (auto const [token, slot] : slots) {
-      auto const values = from.row(row++);
-      std::copy(values.begin(), values.end(), outputs.row(token * k + slot).begin());
-    }
+  template <class M>
+  static void check_expert(gated_expert<M> const& expert, std::int64_t hidden) {
+    impl<expert_mlp_op, on_cpu>::check(expert, {nullptr, 0, hidden}, {nullptr, 0, hidden});
   }
 };
 
-/// Reference: tokens over threads; every product of two f32 is exact in f64, so contraction changes nothing.
+/// As `run_experts`, each expert by one thread, whose sums of squares go by ascending column.
+template <>
+struct impl<expert_norms_op, on_cpu> {
+  template <class Precision, class M, class Activation>
+  static void run(on_cpu const& exec, std::span<gated_expert<M> const> experts, matrix_view<float const> x,
+                  routing<> const& chosen, matrix_view<double> norms, Activation activation, expert_use use) {
+    auto const with_weights = static_cast<std::int64_t>(experts.size());
+    auto const groups = group_by_expert(chosen, with_weights + use.zero_experts);
+    detail::expert_tasks{groups, with_weights}.run(exec, experts, [&](on_cpu const& with, std::int64_t e) {
+      auto const slots = groups.of(e);
+      auto const* const expert = e < with_weights ? &experts[static_cast<std::size_t>(e)] : nullptr;
+      if (expert != nullptr) impl<run_experts_op, on_cpu>::check_expert(*expert, x.cols());
+      std::vector<double> squares(slots.size());
+      detail::run_expert<Precision>(with, expert, {x, slots, use.gate_on_input ? chosen.weights : matrix_view<float const>{}},
+                                    {{}, {}, 1, squares.data()}, activation);
+      for (std::size_t i = 0; i < slots.size(); ++i) norms(slots[i].token, slots[i].slot) = std::sqrt(squares[i]);
+    });
+  }
+};
+
+/// Tokens over threads; every product of two f32 is exact in f64, so contraction changes nothing.
 template <>
 struct impl<combine_op, on_cpu> {
   static void run(on_cpu const& exec, routing<> const& chosen, matrix_view<float const> outputs, matrix_view<float> y,

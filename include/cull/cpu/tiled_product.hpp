@@ -75,20 +75,21 @@ class token_panel {
   aligned_buffer<element> values_;
 };
 
-/// Calls `f(token, row, place in sums)` for the outputs of a tile that exist.
+/// Calls `f(token, row, place in sums)` for the outputs of consecutive tiles that exist, row by row within a token.
 template <class Kernel, class F>
-void for_each_output(std::int64_t strip, std::int64_t tile, std::int64_t rows, std::int64_t tokens, F&& f) {
-  auto const last_token = std::min<std::int64_t>(Kernel::tokens, tokens - tile * Kernel::tokens);
+void for_each_output(std::int64_t strip, std::int64_t first_tile, std::int64_t tiles, std::int64_t rows, std::int64_t tokens,
+                     F&& f) {
+  auto const first = first_tile * Kernel::tokens;
+  auto const last = std::min(tokens, first + tiles * Kernel::tokens);
   auto const last_row = std::min<std::int64_t>(Kernel::rows, rows - strip * Kernel::rows);
-  for (std::int64_t t = 0; t < last_token; ++t) {
-    for (std::int64_t r = 0; r < last_row; ++r) {
-      f(tile * Kernel::tokens + t, strip * Kernel::rows + r, static_cast<int>(t * Kernel::rows + r));
-    }
+  for (std::int64_t t = first; t < last; ++t) {
+    for (std::int64_t r = 0; r < last_row; ++r) f(t, strip * Kernel::rows + r, (t - first) * Kernel::rows + r);
   }
 }
 
 /// Products of a panel with weight rows, in strips of `Kernel::rows`: `source(strip, r, first, columns, out)` writes a piece of
-/// one row in the kernel's order, `finish(strip, tile, sums)` gets the finished `sums[t * rows + r]`.
+/// one row in the kernel's order, `finish(strip, first_tile, tiles, sums)` gets the finished `sums[tile][t * rows + r]` of
+/// consecutive tiles, strip after strip; where `source.together` is 2 those of an odd strip lie behind those of the even one.
 ///
 /// Every output is the sum over chunks, ascending, of the chunk's one order, so it does not depend on tokens, tiles or threads.
 template <class Kernel>
@@ -115,15 +116,14 @@ class tiled_product {
                  Source const& source, Finish const& finish) {
     auto const chunks = x_.columns().chunks();
     bool const few = (last_tile - first_tile) * Kernel::tokens <= few_tokens;
-    auto const strips_at_once = few ? 1 : last_strip - first_strip;
+    auto const strips_at_once = few ? std::int64_t{Source::together} : last_strip - first_strip;
     float* const sums = sums_.reserve(strips_at_once * (last_tile - first_tile) * sums_size);
     for (std::int64_t strip = first_strip; strip < last_strip; strip += strips_at_once) {
       for (std::int64_t c = 0; c < chunks; ++c) {
         for (std::int64_t s = strip; s < strip + strips_at_once; ++s) {
           float* const to = sums + (s - strip) * (last_tile - first_tile) * sums_size;
           run_chunk(s, c, first_tile, last_tile, source, to);
-          if (c + 1 < chunks) continue;
-          for (std::int64_t tile = first_tile; tile < last_tile; ++tile) finish(s, tile, to + (tile - first_tile) * sums_size);
+          if (c + 1 == chunks) finish(s, first_tile, last_tile - first_tile, to);
         }
       }
     }

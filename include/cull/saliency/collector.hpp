@@ -9,6 +9,7 @@
 
 #include <cull/config.hpp>
 #include <cull/executor.hpp>
+#include <cull/expert/expert_norms.hpp>
 #include <cull/expert/moe_layer.hpp>
 #include <cull/expert/precision.hpp>
 #include <cull/expert/run_experts.hpp>
@@ -30,8 +31,8 @@ struct block_inputs {
 /// Runs one MoE block: routes, runs each chosen expert once (dequantised on the fly), sums the routed output and observes.
 ///
 /// Experts with a latent projection see it applied to their input, unless `expert_input` has the latent width already; norms are
-/// those of the experts' own outputs, in latent space. With `gate_on_input` the norm is that of f(weight * x) and the gate observed
-/// is 1, since the output is not weighted again. Zero-compute experts add to the output and are not observed.
+/// those of the experts' own outputs, in latent space. With `gate_on_input` the norm is that of f(weight * x) and the gate
+/// observed is 1, since the output is not weighted again. Zero-compute experts add to the output and are not observed.
 ///
 /// A token's output, routing and norms do not depend on its companions or on threads; together with the exact sums of the
 /// observation, calibration is bit-reproducible. Holds a reference to `layer`, and buffers that the returned views point into: a
@@ -47,13 +48,22 @@ class collector {
   template <measure... Measures>
   matrix_view<float const> operator()(block_inputs const& in, observation_slot<Measures...> to) {
     auto const y = run(in);
-    add(exec_, to, output_gates(),
-        {.norms = norms(),
-         .weights = in.weights,
-         .sequence = in.sequence,
-         .domain = in.domain,
-         .zero_experts = layer_->router.zero_experts});
+    add_to(in, to);
     return y;
+  }
+
+  /// What the experts did, and no output: for blocks whose output nobody needs. Adds the same bits. Where the executor can take
+  /// norms alone.
+  template <measure... Measures>
+  requires implemented_on<expert_norms_op, Exec>
+  void observe(block_inputs const& in, observation_slot<Measures...> to) {
+    tokens_ = in.router_input.rows();
+    route_tokens(in.router_input);
+    norms_.resize(static_cast<std::size_t>(tokens_ * router_.k()));
+    expert_norms<Precision>(exec_, std::span{std::as_const(layer_->experts)}, expert_input(in), routing_.view(),
+                            matrix_view<double>{norms_.data(), tokens_, router_.k()}, model_activation{layer_->activation},
+                            use());
+    add_to(in, to);
   }
 
   /// The routed output only.
@@ -64,8 +74,7 @@ class collector {
     auto const pairs = tokens_ * router_.k();
     auto const outputs = resized(outputs_, pairs, x.cols());
     run_experts<Precision>(exec_, std::span{std::as_const(layer_->experts)}, x, routing_.view(), outputs,
-                           model_activation{layer_->activation},
-                           {.gate_on_input = layer_->router.gate_on_input, .zero_experts = layer_->router.zero_experts});
+                           model_activation{layer_->activation}, use());
     norms_.resize(static_cast<std::size_t>(pairs));
     auto const sum = resized(sum_, tokens_, x.cols());
     combine(exec_, output_gates(), matrix_view<float const>{outputs}, sum,
@@ -82,6 +91,18 @@ class collector {
   matrix_view<double const> norms() const { return {norms_.data(), tokens_, router_.k()}; }
 
  private:
+  expert_use use() const { return {.gate_on_input = layer_->router.gate_on_input, .zero_experts = layer_->router.zero_experts}; }
+
+  template <measure... Measures>
+  void add_to(block_inputs const& in, observation_slot<Measures...> to) {
+    add(exec_, to, output_gates(),
+        {.norms = norms(),
+         .weights = in.weights,
+         .sequence = in.sequence,
+         .domain = in.domain,
+         .zero_experts = layer_->router.zero_experts});
+  }
+
   void route_tokens(matrix_view<float const> x) {
     auto const logits = resized(logits_, x.rows(), layer_->router_rows());
     router_logits<Precision>(exec_, x, layer_->router_weight, logits);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include <cull/config.hpp>
+#include <cull/cpu/packed_rows.hpp>
 #include <cull/cpu/x86/reduce.hpp>
 #include <cull/cpu/x86/tables.hpp>
 #include <cull/cpu/x86/targets.hpp>
@@ -66,6 +67,23 @@ struct avx2_kernel {
     values[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, b));
   }
 
+  /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
+  CULL_TARGET_AVX2 static void multiply_packed(float const* const* x, int count, packed_piece const* w, std::int64_t size,
+                                               float* sums, bool first) noexcept {
+    switch (count) {
+      case 1:
+        return multiply_rows<3, 1>(x, w, size, sums, first);
+      case 2:
+        multiply_rows<2, 2>(x, w, size, sums, first);
+        return multiply_rows<1, 2>(x, w + 2, size, sums + 2, first);
+      case 3:
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 3>(x, w + r, size, sums + r, first);
+        return;
+      default:
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 4>(x, w + r, size, sums + r, first);
+    }
+  }
+
   CULL_TARGET_AVX2 static void reorder(unsigned char const* values, std::int64_t size, float* out) noexcept {
     auto const upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
     for (std::int64_t k = 0; k < size; k += 16) {
@@ -94,6 +112,43 @@ struct avx2_kernel {
   }
 
  private:
+  template <int R, int T>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_piece const* w,
+                                                                                   std::int64_t size, float* sums,
+                                                                                   bool first) noexcept {
+    __m256 lower[R * T];
+    __m256 upper[R * T];
+    CULL_UNROLL(4)
+    for (int i = 0; i < R * T; ++i) lower[i] = upper[i] = _mm256_setzero_ps();
+    for (std::int64_t k = 0; k < size; k += group) {
+      CULL_UNROLL(3)
+      for (int r = 0; r < R; ++r) {
+        _mm_prefetch(reinterpret_cast<char const*>(w[r].codes + k / 2 + 1024), _MM_HINT_T0);
+        auto const a = _mm256_set1_ps(e4m3_values[w[r].scales[k / 16]]);
+        auto const b = _mm256_set1_ps(e4m3_values[w[r].scales[k / 16 + 1]]);
+        __m256 values[4];
+        unpack(w[r].codes + k / 2, values);
+        auto const even_a = _mm256_mul_ps(values[0], a), odd_a = _mm256_mul_ps(values[1], a);
+        auto const even_b = _mm256_mul_ps(values[2], b), odd_b = _mm256_mul_ps(values[3], b);
+        CULL_UNROLL(4)
+        for (int t = 0; t < T; ++t) {
+          auto& low = lower[t * R + r];
+          auto& high = upper[t * R + r];
+          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k), even_a, low);
+          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 8), even_b, high);
+          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 16), odd_a, low);
+          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 24), odd_b, high);
+        }
+      }
+    }
+    for (int t = 0; t < T; ++t) {
+      for (int r = 0; r < R; ++r) {
+        float const sum = lane_sum(lower[t * R + r], upper[t * R + r]);
+        float& to = sums[t * rows + r];
+        to = first ? sum : to + sum;
+      }
+    }
+  }
   /// One half of the lanes. Rows stay in registers: with the sums they fill all sixteen.
   CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void add_products(float const* x, std::int64_t x_stride,
                                                                                   float const* w, std::int64_t w_stride,

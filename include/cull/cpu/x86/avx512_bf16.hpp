@@ -37,20 +37,41 @@ struct avx512_bf16_kernel {
   /// A piece of an NVFP4 row, likewise: products of code and block scale, which bf16 holds exactly.
   CULL_TARGET_AVX512_BF16 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                                    std::int64_t ahead, std::uint16_t* out) noexcept {
+    for (std::int64_t k = 0; k < size; k += group) {
+      _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
+      __m512i values[2];
+      unpack({codes + k / 2, scales + k / 16}, values);
+      _mm512_store_si512(out + k, values[0]);
+      _mm512_store_si512(out + k + 32, values[1]);
+    }
+  }
+
+  /// Four blocks of 16 values, each times its scale: those of even columns, those of odd ones.
+  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) void unpack(packed_piece of, __m512i* out) noexcept {
     auto const nibble = _mm512_set1_epi16(15);
     auto const block = _mm512_set_epi64(0x0030003000300030, 0x0030003000300030, 0x0020002000200020, 0x0020002000200020,
                                         0x0010001000100010, 0x0010001000100010, 0, 0);
-    for (std::int64_t k = 0; k < size; k += group) {
-      _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
-      auto const* const s = scales + k / 16;
-      auto const first = products(s[0], s[1]);
-      auto const second = products(s[2], s[3]);
-      auto const bytes =
-          _mm512_maskz_cvtepu8_epi16(0xffffffff, _mm256_loadu_si256(reinterpret_cast<__m256i const*>(codes + k / 2)));
-      auto const low = _mm512_ternarylogic_epi64(bytes, nibble, block, 0xea);  // (bytes & nibble) | block
-      auto const high = _mm512_or_si512(_mm512_maskz_srli_epi16(0xffffffff, bytes, 4), block);
-      _mm512_store_si512(out + k, _mm512_permutex2var_epi16(first, low, second));
-      _mm512_store_si512(out + k + 32, _mm512_permutex2var_epi16(first, high, second));
+    auto const first = products(of.scales[0], of.scales[1]);
+    auto const second = products(of.scales[2], of.scales[3]);
+    auto const bytes = _mm512_maskz_cvtepu8_epi16(0xffffffff, _mm256_loadu_si256(reinterpret_cast<__m256i const*>(of.codes)));
+    auto const low = _mm512_ternarylogic_epi64(bytes, nibble, block, 0xea);  // (bytes & nibble) | block
+    auto const high = _mm512_or_si512(_mm512_maskz_srli_epi16(0xffffffff, bytes, 4), block);
+    out[0] = _mm512_permutex2var_epi16(first, low, second);
+    out[1] = _mm512_permutex2var_epi16(first, high, second);
+  }
+
+  /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
+  CULL_TARGET_AVX512_BF16 static void multiply_packed(std::uint16_t const* const* x, int count, packed_piece const* w,
+                                                      std::int64_t size, float* sums, bool first) noexcept {
+    switch (count) {
+      case 1:
+        return multiply_rows<1>(x, w, size, sums, first);
+      case 2:
+        return multiply_rows<2>(x, w, size, sums, first);
+      case 3:
+        return multiply_rows<3>(x, w, size, sums, first);
+      default:
+        return multiply_rows<4>(x, w, size, sums, first);
     }
   }
 
@@ -89,6 +110,30 @@ struct avx512_bf16_kernel {
   }
 
  private:
+  template <int T>
+  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) void multiply_rows(std::uint16_t const* const* x,
+                                                                                          packed_piece const* w,
+                                                                                          std::int64_t size, float* sums,
+                                                                                          bool first) noexcept {
+    __m512 a[T * rows];
+    CULL_UNROLL(24)
+    for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
+    for (std::int64_t k = 0; k < size; k += group) {
+      CULL_UNROLL(6)
+      for (int r = 0; r < rows; ++r) {
+        _mm_prefetch(reinterpret_cast<char const*>(w[r].codes + k / 2 + 1024), _MM_HINT_T0);
+        __m512i values[2];
+        unpack({w[r].codes + k / 2, w[r].scales + k / 16}, values);
+        CULL_UNROLL(4)
+        for (int t = 0; t < T; ++t) {
+          auto& sum = a[t * rows + r];
+          sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_load_si512(x[t] + k), (__m512bh)values[0]);
+          sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_load_si512(x[t] + k + 32), (__m512bh)values[1]);
+        }
+      }
+    }
+    avx512_kernel::store_lane_sums<T>(a, sums, first);
+  }
   CULL_TARGET_AVX512_BF16 static void store(std::uint16_t* out, __m512 low, __m512 high) noexcept {
     _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }

@@ -51,6 +51,12 @@ CULL_TARGET_AVX2 inline float lane_sum(__m256 lower, __m256 upper) noexcept {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
+CULL_TARGET_AVX512 inline float lane_sum(__m512 v) noexcept {
+  alignas(64) float lanes[16];
+  _mm512_store_ps(lanes, v);
+  return lane_sum(_mm256_load_ps(lanes), _mm256_load_ps(lanes + 8));
+}
+
 }  // namespace detail
 
 CULL_NAMESPACE_END

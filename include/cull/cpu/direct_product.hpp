@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <cull/config.hpp>
+#include <cull/cpu/aligned_buffer.hpp>
+#include <cull/cpu/packed_rows.hpp>
+#include <cull/cpu/tiled_product.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// `tiled_product` for few tokens and stored rows that are decoded in registers: nothing but the packed bytes is read, no decoded
+/// value written. The same bits, so the number of tokens may decide between them.
+template <class Kernel>
+class direct_product {
+ public:
+  static constexpr std::int64_t most_tokens = 4;
+
+  explicit direct_product(token_panel<Kernel> const& x) : x_(x) {}
+
+  template <class Source, class Finish>
+  void run(std::int64_t first_strip, std::int64_t last_strip, Source const& source, Finish const& finish) {
+    auto const size = x_.tiles() * Kernel::tokens * Kernel::rows;
+    float* const sums = sums_.reserve(Source::together * size);
+    std::fill(sums, sums + Source::together * size, 0.0f);  // those of tokens that fill the last tile up
+    for (std::int64_t strip = first_strip; strip < last_strip; ++strip) {
+      float* const to = sums + strip % Source::together * size;
+      multiply(strip, source, to);
+      finish(strip, std::int64_t{0}, x_.tiles(), to);
+    }
+  }
+
+ private:
+  template <class Source>
+  void multiply(std::int64_t strip, Source const& source, float* sums) const {
+    auto const& k = x_.columns();
+    for (std::int64_t c = 0; c < k.chunks(); ++c) {
+      std::uint8_t gathered[Kernel::rows][Kernel::chunk / 16];
+      packed_piece pieces[Kernel::rows];
+      for (int r = 0; r < Kernel::rows; ++r) pieces[r] = source.piece(strip, r, k.first(c), k.size(c), gathered[r]);
+      typename Kernel::element const* tokens[most_tokens] = {};
+      for (std::int64_t t = 0; t < x_.tokens(); ++t) {
+        tokens[t] = x_.at(t / Kernel::tokens, c) + t % Kernel::tokens * k.stride;
+      }
+      Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), pieces, k.size(c), sums, c == 0);
+    }
+  }
+
+  token_panel<Kernel> const& x_;
+  aligned_buffer<float> sums_;
+};
+
+/// The products of a panel with strips [first, last), whole pairs where `source.together` is 2.
+template <class Kernel, class Source, class Finish>
+void multiply_strips(token_panel<Kernel> const& x, std::int64_t first, std::int64_t last, Source const& source,
+                     Finish const& finish) {
+  if (x.tokens() <= direct_product<Kernel>::most_tokens && source.direct()) {
+    direct_product<Kernel>{x}.run(first, last, source, finish);
+  } else {
+    tiled_product<Kernel>{x}.run(first, last, source, finish);
+  }
+}
+
+}  // namespace detail
+
+CULL_NAMESPACE_END
