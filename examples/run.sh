@@ -32,7 +32,7 @@ cat "$out/reap.plan.txt"
 step "apply"
 for criterion in reap frequency random; do $cull apply $model "$out/$criterion.plan.json" --out "$out/$criterion"; done
 step "verify"
-proof=$($cull verify $model "$out/reap.plan.json" "$out/reap")
+proof=$($cull verify $model "$out/reap.plan.json" "$out/reap" --json-out "$out/verify.json")
 echo "$proof"
 step "evaluate on held-out texts and prompts"
 {
@@ -40,9 +40,14 @@ step "evaluate on held-out texts and prompts"
   echo "experts per layer: 64 -> $keep; bytes of weights: $(size $model) -> $(size "$out/reap")"
   echo
   $cull eval full=$model reap="$out/reap" frequency="$out/frequency" random="$out/random" \
-    --data $data/eval/heldout.jsonl --prompts $data/eval/prompts.jsonl
+    --data $data/eval/heldout.jsonl --prompts $data/eval/prompts.jsonl --json-out "$out/eval.json"
   echo
   echo "$proof"
 } | tee "$out/report.txt"
+step "report, and what goes with the model"
+$cull report "$out/term.obs.safetensors" "$out/reap.plan.json" "$out/frequency.plan.json" "$out/eval.json" "$out/verify.json" --model $model \
+  --title "tiny GLM, 64 to $keep experts" --out "$out/report.html"
+$cull kit $model "$out/reap.plan.json" "$out/reap" --with "$out/term.obs.safetensors" --with "$out/eval.json"
+$cull verify $model "$out/reap.plan.json" "$out/reap" >/dev/null
 echo
-echo "report: $out/report.txt; pruned model: $out/reap"
+echo "report: $out/report.html, $out/report.txt; pruned model: $out/reap"

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include <cull/checkpoint/output_file.hpp>
 #include <cull/error.hpp>
 
 namespace program {
@@ -32,9 +33,31 @@ void console::say(std::string const& line) const {
   if (!as_json) std::cout << line << '\n';
 }
 void console::result(json const& object) const {
-  if (as_json) std::cout << object.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
+  if (!as_json && json_file.empty()) return;
+  auto const text = object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  if (as_json) std::cout << text;
+  if (!json_file.empty()) cull::write_file(json_file, text, cull::overwrite::yes);
 }
 void console::note(std::string const& line) const { std::cerr << line << '\n'; }
+
+std::string command_line(int argc, char const* const* argv) {
+  std::string out = "cull";
+  for (int i = 1; i < argc; ++i) {
+    std::string_view const word = argv[i];
+    bool const plain =
+        !word.empty() &&
+        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%") == word.npos;
+    out += ' ';
+    if (plain) {
+      out += word;
+      continue;
+    }
+    out += '\'';
+    for (char const c : word) out += c == '\'' ? std::string{"'\\''"} : std::string{c};
+    out += '\'';
+  }
+  return out;
+}
 
 bool stopped() { return stop_requested != 0; }
 void catch_signals() {

@@ -13,15 +13,20 @@ using json = nlohmann::ordered_json;
 
 /// What all verbs share.
 struct console {
-  bool as_json = false;  ///< one object on stdout instead of text
+  bool as_json = false;        ///< one object on stdout instead of text
+  std::string json_file = {};  ///< where the same object goes too; empty: nowhere
+  std::string command = {};    ///< as typed, for pages that say how they were made
 
   /// Text for people; nothing with --json.
   void say(std::string const& line) const;
-  /// The verb's result, with --json.
+  /// The verb's result, with --json, and in the file of --json-out.
   void result(json const& object) const;
   /// A remark on stderr.
   void note(std::string const& line) const;
 };
+
+/// The command as a shell would take it.
+std::string command_line(int argc, char const* const* argv);
 
 /// True after Ctrl-C or SIGTERM.
 bool stopped();

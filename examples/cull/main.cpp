@@ -25,14 +25,16 @@ int failed(program::console const& out, std::string const& what) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  program::console out;
+  program::console out{.command = program::command_line(argc, argv)};
   program::action run;
   CLI::App app{"cull: prune the experts of Mixture-of-Experts models stored in NVFP4, byte for byte", "cull"};
   app.set_version_flag("--version", std::string{"cull "} + cull::version_string);
   app.require_subcommand(1);
-  app.footer("The way: inspect -> calibrate -> plan -> apply -> verify -> eval. Each verb has an example under --help.");
+  app.footer(
+      "The way: inspect -> calibrate -> plan -> apply -> verify -> eval -> report. Each verb has an example under --help.");
   for (auto const add : {program::add_inspect, program::add_calibrate, program::add_merge, program::add_plan, program::add_apply,
-                         program::add_verify, program::add_convert, program::add_eval, program::add_generate}) {
+                         program::add_verify, program::add_convert, program::add_eval, program::add_generate, program::add_report,
+                         program::add_kit}) {
     add(app, out, run);
   }
   try {

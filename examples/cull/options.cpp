@@ -33,6 +33,7 @@ void run_options::add_to(CLI::App& verb) {
 CLI::App* add_verb(CLI::App& app, console& out, std::string const& name, std::string const& does, std::string const& example) {
   auto* const verb = app.add_subcommand(name, does);
   verb->add_flag("--json", out.as_json, "print one JSON object instead of text");
+  verb->add_option("--json-out", out.json_file, "write that object to this file as well");
   verb->footer("Example:\n  " + example);
   return verb;
 }

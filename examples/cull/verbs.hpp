@@ -21,5 +21,7 @@ void add_verify(CLI::App& app, console& out, action& run);
 void add_convert(CLI::App& app, console& out, action& run);
 void add_eval(CLI::App& app, console& out, action& run);
 void add_generate(CLI::App& app, console& out, action& run);
+void add_report(CLI::App& app, console& out, action& run);
+void add_kit(CLI::App& app, console& out, action& run);
 
 }  // namespace program

@@ -2,6 +2,7 @@
 // For users: checkpoints on disk, observations and plans as files, apply and verify. Needs nlohmann/json and xxHash.
 #pragma once
 
+#include <cull/checkpoint/added_files.hpp>
 #include <cull/checkpoint/apply.hpp>
 #include <cull/checkpoint/audit.hpp>
 #include <cull/checkpoint/checkpoint.hpp>

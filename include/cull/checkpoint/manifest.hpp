@@ -22,8 +22,9 @@ struct written_file {
 };
 
 /// cull-manifest.json, the last file of a checkpoint: without it the directory is not complete. The same files give the same
-/// text.
-inline std::string manifest_text(std::string const& plan_digest, std::vector<written_file> files) {
+/// text. `added`: those of the files that go with the checkpoint and are no part of the model, ascending.
+inline std::string manifest_text(std::string const& plan_digest, std::vector<written_file> files,
+                                 std::vector<std::string> const& added = {}) {
   std::sort(files.begin(), files.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
   std::string out =
       "{\n  \"format\": \"cull-manifest\",\n  \"version\": 1,\n  \"plan_xxh128\": \"" + plan_digest + "\",\n  \"files\": {";
@@ -33,7 +34,9 @@ inline std::string manifest_text(std::string const& plan_digest, std::vector<wri
            f.xxh128 + "\"}";
     separator = ",\n";
   }
-  return out + "\n  }\n}\n";
+  out += "\n  }";
+  if (!added.empty()) out += ",\n  \"added\": " + detail::json(added).dump();
+  return out + "\n}\n";
 }
 
 CULL_NAMESPACE_END

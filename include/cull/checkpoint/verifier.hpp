@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/added_files.hpp>
 #include <cull/checkpoint/compare_files.hpp>
 #include <cull/checkpoint/expected_config.hpp>
 #include <cull/checkpoint/expected_tensors.hpp>
@@ -64,6 +65,7 @@ class verifier {
     if (std::filesystem::exists(model_.dir() / "hf_quant_config.json"))
       attempt("hf_quant_config.json", [&] { check_json("hf_quant_config.json"); });
     attempt(plan_file_name, [&] { check_plan(); });
+    attempt(manifest_file_name, [&] { check_added_files(); });
     check_side_files();
     attempt(manifest_file_name, [&] { check_manifest(); });
     for (auto const& name : files_) fail(name + ": does not belong to the checkpoint");
@@ -209,9 +211,24 @@ class verifier {
     }
   }
 
+  /// What the manifest lists as added: cards and the like, under names that are not the model's.
+  void check_added_files() {
+    if (!files_.contains(manifest_file_name)) return;
+    added_ = added_names(read_manifest(dir_));
+    for (auto const& name : added_) {
+      if (!may_be_added(name)) {
+        fail(name + ": is listed as added, and a file of that name never is");
+      } else if (claim(name)) {
+        auto const problem = find_lost_source(model_.dir(), dir_, name);
+        if (!problem.empty()) fail(problem);
+      }
+    }
+  }
+
   void check_side_files() {
     for (auto const& entry : std::filesystem::recursive_directory_iterator{model_.dir()}) {
       auto const path = entry.path().lexically_relative(model_.dir());
+      // An added file was looked at already, and stands for the source's of that name.
       if (!entry.is_regular_file() || !files_.contains(path.string()) || path == manifest_file_name) continue;
       claim(path.string());
       if (slurp(entry.path()) != slurp(dir_ / path)) fail(path.string() + ": differs from the source's");
@@ -234,7 +251,7 @@ class verifier {
       files.push_back(digest_of(entry.path(), name));
       if (name == plan_file_name) plan = files.back().xxh128;
     }
-    if (slurp(dir_ / manifest_file_name) != manifest_text(plan, files)) {
+    if (slurp(dir_ / manifest_file_name) != manifest_text(plan, files, added_)) {
       fail(std::string{manifest_file_name} +
            ": sizes and digests are not those of the files; something was changed after it was written");
     }
@@ -248,6 +265,7 @@ class verifier {
   std::map<std::string, expectation::tensor> wanted_;
   std::map<std::string, std::string> index_;
   std::set<std::string> shards_, files_;
+  std::vector<std::string> added_;
   std::vector<std::ifstream> sources_;
   std::uint64_t total_ = 0;
   verify_report report_;

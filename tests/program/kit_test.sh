@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What goes with a model: it is there, it says what is so, verify takes it and nothing else.
+source "$(dirname "$0")/check.sh" "$@"
+
+cp -r "$model" "$work/base"
+chmod -R u+w "$work/base"
+echo "the base's own card" >"$work/base/README.md"
+head -n 4 "$data/calibration/code.jsonl" >"$work/code.jsonl"
+head -n 1 "$data/eval/heldout.jsonl" >"$work/held.jsonl"
+"$cull" calibrate "$work/base" --data "$work/code.jsonl" --out "$work/code.obs.safetensors" >/dev/null
+"$cull" plan "$work/base" "$work/code.obs.safetensors" --keep 40 --out "$work/plan.json" --json >"$work/planned.json"
+"$cull" apply "$work/base" "$work/plan.json" --out "$work/plain" >/dev/null
+"$cull" apply "$work/base" "$work/plan.json" --out "$work/Model-40" --kit --with "$work/code.obs.safetensors" --json >"$work/applied.json" 2>"$work/notes"
+for file in README.md README.base.md docker-compose.yml cull-report.html generation_config.json generation_config.base.json cull-plan.json; do
+  [[ -f $work/Model-40/$file ]] || die "$file is not there"
+done
+grep -q 'generation_config.json: temperature is 1.0 in the base and 0.6 here' "$work/notes" || die "an overwritten value is not named"
+expect 0 "verified: 2400 expert tensors" "$cull" verify "$work/base" "$work/plan.json" "$work/Model-40"
+
+# Nothing else has changed.
+for file in "$work"/plain/*; do
+  name=$(basename "$file")
+  case $name in
+    README.md | generation_config.json) same_file "$file" "$work/Model-40/${name%.*}.base.${name##*.}" ;;
+    cull-manifest.json) ;;
+    *) same_file "$file" "$work/Model-40/$name" ;;
+  esac
+done
+equals "$(field "$work/Model-40/generation_config.json" '[d[k] for k in ("temperature","top_p","repetition_penalty","eos_token_id","pad_token_id")]')" \
+  "[0.6, 0.95, 1.0, [263, 258, 260], 263]"
+
+# The card's numbers are the files'.
+card=$work/Model-40/README.md
+for text in "routed experts a layer | 64 | 40" "$(field "$work/planned.json" 'f"{d[\"bytes_after\"]:,} bytes"' 2>/dev/null || true)" "Set by the kit: temperature" "base_model: base"; do
+  grep -qF -- "$text" "$card" || die "'$text' is not in the card"
+  passed
+done
+equals "$(grep -c "$(python3 -c "import json; print(f'{json.load(open(\"$work/planned.json\"))[\"bytes_after\"]:,}')") bytes" "$card")" 2
+equals "$(grep -c '{{' "$card" "$work/Model-40/docker-compose.yml" | cut -d: -f2 | paste -sd' ')" "0 0"
+grep -qF 'FFSSF' "$work/Model-40/docker-compose.yml" || die "the layers that share an indexer are not in the compose file"
+
+# Again, with an evaluation: the card has its numbers, and the same call gives the same bytes.
+"$cull" eval full="$work/base" pruned="$work/Model-40" --data "$work/held.jsonl" --json >"$work/eval.json"
+again() { "$cull" kit "$work/base" "$work/plan.json" "$work/Model-40" --with "$work/code.obs.safetensors" --with "$work/eval.json" >/dev/null 2>&1; }
+again
+grep -qF "| nats, $(field "$work/eval.json" 'list(d["full"]["nats"])[0]') | $(field "$work/eval.json" '"%.4f" % list(d["full"]["nats"].values())[0]')" "$card" || die "no quality"
+same_file "$work/base/README.md" "$work/Model-40/README.base.md"
+expect 0 "verified" "$cull" verify "$work/base" "$work/plan.json" "$work/Model-40"
+
+# verify finds what was changed in it, added beside it, or slipped in under its name.
+damaged() { # TEXT COMMAND: after COMMAND in a copy, verify says TEXT
+  rm -rf "$work/copy"
+  cp -r "$work/Model-40" "$work/copy"
+  (cd "$work/copy" && eval "$2")
+  expect 1 "$1" "$cull" verify "$work/base" "$work/plan.json" "$work/copy"
+}
+damaged "sizes and digests" 'echo more >>README.md'
+damaged "README.md: is missing" 'rm README.md'
+damaged "notes.md: does not belong" 'echo new >notes.md'
+damaged "README.base.md: is not the source" 'echo x >README.base.md'
+damaged "more than sampling" "sed -i 's/263,/262,/' generation_config.json"
+damaged "a file of that name never is" "sed -i 's/\"added\": \\[/\"added\": [\"config.json\",/' cull-manifest.json"
+
+# With the source's sampling left alone; and wrong use.
+"$cull" apply "$work/base" "$work/plan.json" --out "$work/kept" --kit --keep-sampling >/dev/null 2>&1
+same_file "$work/base/generation_config.json" "$work/kept/generation_config.json"
+expect 0 "verified" "$cull" verify "$work/base" "$work/plan.json" "$work/kept"
+expect 2 "--kit" "$cull" apply "$work/base" "$work/plan.json" --out "$work/x" --with "$work/eval.json"
+expect 1 "not a complete checkpoint" "$cull" kit "$work/base" "$work/plan.json" "$work/base"
+finish

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Writes an observation of LAYERS x EXPERTS as large models have them, and the figures that a report of it must show, by arithmetic of its own.
+# usage: synthetic_observation.py LAYERS EXPERTS OUT.safetensors FIGURES.json
+import json
+import math
+import random
+import struct
+import sys
+from fractions import Fraction
+
+layers, experts = int(sys.argv[1]), int(sys.argv[2])
+random.seed(7)
+sequences = 400
+sums = ["sum_w", "sum_g", "sum_f", "sum_gf", "sum_gf2", "sum_f2", "sum_nn", "sum_nt", "sum_tt"]
+cells = []  # one dict per expert, all layers
+
+
+def limbs(value):
+    fixed = int(Fraction(value) * 2**80)
+    return [(fixed >> (32 * i)) & 0xFFFFFFFF for i in range(5)]
+
+
+for layer in range(layers):
+    scale = 0.02 * 1.045**layer
+    for expert in range(experts):
+        if random.random() < 0.004:
+            cells.append(dict.fromkeys(sums, 0.0) | {"count": 0, "max": 0.0, "sequences": 0})
+            continue
+        count = max(1, int(math.exp(random.gauss(8.6, 1.1)))) if random.random() > 0.02 else random.randint(1, 40)
+        norm = scale * math.exp(random.gauss(0, 0.55) + (2.0 if random.random() < 0.008 else 0))
+        gate = 0.125 * math.exp(random.gauss(0, 0.25))
+        mean, share, spread = gate * norm, count / sequences, 1.2 + 40 / math.sqrt(count)
+        cells.append({
+            "count": count, "max": 4 * norm, "sequences": sequences,
+            "sum_w": float(count), "sum_g": count * gate, "sum_f": count * norm, "sum_gf": count * mean,
+            "sum_gf2": 1.3 * count * mean * mean, "sum_f2": 1.3 * count * norm * norm,
+            "sum_nn": sequences * share * share, "sum_nt": sequences * share * share * mean,
+            "sum_tt": sequences * share * share * mean * mean * (1 + spread),
+        })
+
+tensors, body = {}, b""
+
+
+def add(name, dtype, shape, data):
+    global body
+    tensors[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+    body += data
+
+
+def integers(values):
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+add("count", "I64", [layers, experts], integers([c["count"] for c in cells]))
+add("sequences", "I64", [layers, experts], integers([c["sequences"] for c in cells]))
+add("max_norm", "F64", [layers, experts], struct.pack(f"<{len(cells)}d", *[c["max"] for c in cells]))
+for name in sums:
+    add(name, "I64", [layers, experts, 5], integers([limb for c in cells for limb in limbs(c[name])]))
+numbers = list(range(3, 3 + layers))
+metadata = {
+    "format": "cull-observation", "version": "1", "layers": json.dumps(numbers), "experts": json.dumps([experts] * layers),
+    "domains": "[]", "model_digest": "", "settings": "f32", "sequences": json.dumps([f"{i:032x}" for i in range(1, sequences + 1)]),
+}
+header = json.dumps({"__metadata__": metadata} | tensors).encode()
+header += b" " * (-len(header) % 8)
+with open(sys.argv[3], "wb") as out:
+    out.write(struct.pack("<Q", len(header)) + header + body)
+with open(sys.argv[4], "w") as out:
+    def error(c):
+        """Of a ratio of sums over sequences: Cochran, Sampling Techniques, 6.3."""
+        if not c["sum_w"]:
+            return 0.0
+        ratio = c["sum_gf"] / c["sum_w"]
+        spread = c["sum_tt"] - 2 * ratio * c["sum_nt"] + ratio * ratio * c["sum_nn"]
+        return math.sqrt(spread * sequences / (sequences - 1)) / c["sum_w"]
+
+    rows = [cells[i * experts:(i + 1) * experts] for i in range(layers)]
+    json.dump([{"layer": n, "scores": [c["sum_gf"] / c["sum_w"] if c["sum_w"] else 0.0 for c in row], "errors": [error(c) for c in row], "tokens": [c["count"] for c in row],
+                "traffic": [c["sum_w"] for c in row], "mass": [c["sum_gf"] for c in row]} for n, row in zip(numbers, rows)], out)
