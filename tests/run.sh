@@ -23,6 +23,7 @@ ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
 
 section "files read by other people's readers"
 tests/interop/safetensors.sh build/gcc/examples/cull
+tests/data_tools/run.sh build/gcc/examples/cull
 
 section "clang++: builds without a warning, library tests"
 configure clang clang++ -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
