@@ -104,6 +104,26 @@ void check_tensors(cull::on_cuda const& exec) {
   check(same_bytes(tiled.host(), tiles) && same_bytes(back.host(), expected.scales), "relayout");
 }
 
+/// A user's own allocator.
+struct own_scratch {
+  void* allocate(cudaStream_t, std::size_t bytes, std::size_t) const {
+    void* memory = nullptr;
+    cull::detail::check_cuda(cudaMalloc(&memory, bytes), "own scratch");
+    return memory;
+  }
+  void deallocate(cudaStream_t stream, void* memory, std::size_t, std::size_t) const {
+    cudaStreamSynchronize(stream);
+    cudaFree(memory);
+  }
+};
+
+void check_own_scratch(cudaStream_t stream) {
+  cull::on_cuda_with<own_scratch> const exec{stream};
+  cull::device_routing<cull::on_cuda_with<own_scratch>> routing{exec};
+  routing.resize(3, 2);
+  check(routing.view().tokens() == 3 && routing.view().ids.data() != nullptr, "scratch from a user's allocator");
+}
+
 /// The engine of the example on both backends.
 void check_engine(cull::on_cuda const& exec) {
   int const experts = 256, k = 4;
@@ -166,6 +186,7 @@ int main() {
   cull::detail::check_cuda(cudaStreamCreate(&stream), "a stream");
   check_tensors(cull::on_cuda{stream});
   check_engine(cull::on_cuda{stream});
+  check_own_scratch(stream);
   cudaStreamDestroy(stream);
   return failures == 0 ? 0 : 1;
 }
