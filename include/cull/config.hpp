@@ -4,7 +4,8 @@
 
 #include <cull/version.hpp>
 
-#if defined(__FAST_MATH__) || defined(__USE_FAST_MATH__)
+// clang's CUDA headers define the second one whatever the flags are.
+#if defined(__FAST_MATH__) || (defined(__USE_FAST_MATH__) && !defined(__clang__))
 #error "cull: compile without -ffast-math: ties, tiny scales and NaN checks depend on IEEE arithmetic"
 #endif
 

@@ -13,3 +13,4 @@
 #include <cull/cuda/route.hpp>
 #include <cull/cuda/run_experts.hpp>
 #include <cull/cuda/select.hpp>
+#include <cull/cuda/stream_layer.cuh>

@@ -17,6 +17,13 @@ using simt_test::on_simt;
 
 namespace {
 
+// Sanitizers run fibers at a tenth of the speed: small cases there, all of them elsewhere.
+#if defined(CULL_SANITIZED)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 struct run_options {
   std::uint64_t seed = 0;
   simt_test::watchers watch = {};
@@ -99,8 +106,8 @@ TEST_CASE("pairs are grouped by expert as on the host, ids that are none in no g
       device_array<cull::simt::expert_tile> const tiles{
           static_cast<std::size_t>(cull::simt::tile_bound(tokens * k, experts, 64))};
       exec.fill_zero(tiles.data(), tiles.size() * sizeof(cull::simt::expert_tile));
-      exec.launch({experts},
-                  cull::simt::group_pairs<64>{ids.data(), k, static_cast<std::int32_t>(tokens), k, pairs.data(), tiles.data()});
+      exec.launch({experts}, cull::simt::group_pairs<64>{ids.data(), k, static_cast<std::int32_t>(tokens), k, pairs.data(),
+                                                         tiles.data(), 0});
       auto const order = pairs.host();
       std::vector<std::vector<std::int32_t>> got(experts);
       for (auto const& tile : tiles.host()) {
@@ -125,6 +132,7 @@ TEST_CASE("throughput: within the f32 bound of f64, for whole and partial tiles,
     int tokens, hidden, width;
   };
   for (auto const s : {shape{5, 64, 64}, shape{3, 320, 192}, shape{150, 192, 64}}) {
+    if (sanitized && s.tokens > 3) continue;
     CAPTURE(s.tokens);
     CAPTURE(s.hidden);
     layer<> const l{3, s.hidden, s.width};
@@ -132,20 +140,21 @@ TEST_CASE("throughput: within the f32 bound of f64, for whole and partial tiles,
     check_against_f64<cull::f32_precision, cull::f32_precision>(l, b, [](std::size_t k) { return tile_bound(3, k); });
     check_against_f64<cull::bf16_precision, cull::bf16_precision>(l, b, [](std::size_t k) { return tile_bound(1, k); });
   }
+  if (sanitized) return;
   // 512 columns and more: block scales come 16 bytes at a time, in two rounds.
   layer<cull::compressed_tensors> const deep{2, 768, 64};
   check_against_f64<cull::f32_precision, cull::f32_precision>(deep, batch{2, 768, 1, 2},
                                                               [](std::size_t k) { return tile_bound(3, k); });
 }
 
-TEST_CASE("latency: within the f32 bound of f64") {
-  auto const bound = [](std::size_t k) { return (static_cast<double>(k) / 512 + 12) * 0x1p-24 * 1.01; };
-  for (int const hidden : {16, 48, 1040}) {
+TEST_CASE("latency: the bits of throughput") {
+  for (int const hidden : {64, 320}) {
+    if (sanitized && hidden > 64) continue;
     CAPTURE(hidden);
-    layer<> const l{3, hidden, 32};
-    batch const b{6, hidden, 2, 3};
-    check_against_f64<cull::f32_precision, cull::latency<cull::f32_precision>>(l, b, bound);
-    check_against_f64<cull::bf16_precision, cull::latency<cull::bf16_precision>>(l, b, bound);
+    layer<> const l{3, hidden, 64};
+    batch const b{15, hidden, 2, 3};
+    CHECK(run<cull::latency<cull::f32_precision>>(l, b) == run<cull::f32_precision>(l, b));
+    CHECK(run<cull::latency<cull::bf16_precision>>(l, b) == run<cull::bf16_precision>(l, b));
   }
 }
 
@@ -155,6 +164,7 @@ TEST_CASE_TEMPLATE("the same bits in every order of threads and blocks, and no r
   batch const b{9, 128, 2, 3};
   auto const expect = run<Kernel>(l, b);
   for (std::uint64_t const seed : {1u, 2u, 3u}) {
+    if (sanitized && seed > 1) continue;
     simt_test::race_detector races;
     auto const got = run<Kernel>(l, b, {.seed = seed, .watch = {.races = &races}});
     CHECK(std::memcmp(got.data(), expect.data(), got.size() * sizeof(float)) == 0);
@@ -164,6 +174,7 @@ TEST_CASE_TEMPLATE("the same bits in every order of threads and blocks, and no r
 TEST_CASE_TEMPLATE("a token's result does not depend on its companions", Kernel, cull::f32_precision, cull::bf16_precision,
                    cull::latency<cull::f32_precision>) {
   layer<> const l{2, 64, 64};
+  if (sanitized) return;
   batch const b{70, 64, 1, 2};
   auto const all = run<Kernel>(l, b);
   for (std::int64_t const t : {0, 33, 69}) {
@@ -222,6 +233,7 @@ TEST_CASE_TEMPLATE("experts without a gate", Kernel, cull::f32_precision, cull::
 
 TEST_CASE("norms without outputs are the norms of the outputs") {
   for (int const hidden : {64, 320}) {
+    if (sanitized && hidden == 64) continue;
     layer<> const l{3, hidden, 64};
     batch const b{hidden == 64 ? 70 : 5, hidden, 2, 3};
     auto const f = run<cull::bf16_precision>(l, b);
@@ -276,7 +288,7 @@ TEST_CASE("outputs are combined as on the host: y in the same bits, norms in f64
   }
 }
 
-TEST_CASE("full tiles use every byte that they move, and shared memory has no bank conflict") {
+TEST_CASE("full tiles use every byte that they move, and shared memory has no bank conflict" * doctest::skip(sanitized)) {
   using simt_test::access_kind;
   using simt_test::space;
   layer<> const l{1, 512, 512};

@@ -64,7 +64,11 @@ struct device_context {
   template <class T>
   __device__ std::remove_const_t<T> load(T* p, streamed) const {
     using word = word_of<sizeof(T)>;
+#if defined(__clang__)  // its CUDA headers know no cache hints
+    auto const bits = *reinterpret_cast<word const*>(p);
+#else
     auto const bits = __ldcs(reinterpret_cast<word const*>(p));
+#endif
     return __builtin_bit_cast(std::remove_const_t<T>, bits);
   }
   template <class T>
@@ -74,7 +78,11 @@ struct device_context {
   template <class T>
   __device__ void store(T* p, T value, streamed) const {
     using word = word_of<sizeof(T)>;
+#if defined(__clang__)
+    *reinterpret_cast<word*>(p) = __builtin_bit_cast(word, value);
+#else
     __stcs(reinterpret_cast<word*>(p), __builtin_bit_cast(word, value));
+#endif
   }
   template <class T>
   __device__ std::remove_const_t<T> load_shared(T* p) const {

@@ -53,14 +53,14 @@ struct sum_squares {
   }
 };
 
-/// Throughput: f_j(x) = down inner for up to 64 tokens of an expert and 128 output columns, given to `Output`. Block b works on
+/// f_j(x) = down inner for up to `Tokens` tokens of an expert and 128 output columns, given to `Output`. Block b works on
 /// columns b % blocks_per_tile of tile b / blocks_per_tile.
-template <int Parts, class Output>
+template <int Parts, int Tokens, class Output>
 struct down_tile {
-  using product = tile_product<Parts>;
+  using product = tile_product<Parts, Tokens>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
-  static constexpr unsigned min_blocks = Parts == 1 ? 3 : 1;
+  static constexpr unsigned min_blocks = product::min_blocks;
   static constexpr int columns = 128;
 
   expert_weights const* experts;
@@ -106,7 +106,7 @@ struct down_tile {
     typename product::sources from{};
     from.x = inner + thread % 8 * 8;
     from.x_part_stride = inner_part_stride;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < product::token_copies; ++i) {
       int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
       from.x_row[i] = static_cast<std::uint32_t>(tile.first + row) * static_cast<std::uint32_t>(shape.width / 8);
     }

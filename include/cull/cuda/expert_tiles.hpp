@@ -42,11 +42,13 @@ struct group_pairs {
   std::int32_t k;
   std::int32_t* pairs;
   expert_tile* tiles;
+  std::int32_t first_expert;  // the id of the first block's expert
 
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
   CULL_HD void operator()(C const& c, Shared& s) const {
-    auto const expert = static_cast<std::int32_t>(c.block());
+    auto const place = static_cast<std::int32_t>(c.block());
+    auto const expert = first_expert + place;
     std::uint32_t below = 0, equal = 0;
     count_pass(c, expert, below, equal);
     total(c, s, below, equal);
@@ -54,7 +56,7 @@ struct group_pairs {
     auto const count = static_cast<std::int32_t>(equal);
     for (auto j = static_cast<std::int32_t>(c.thread()); j * Tile < count; j += threads) {
       auto const rest = count - j * Tile;
-      c.store(tiles + begin / Tile + expert + j, expert_tile{expert, begin + j * Tile, rest < Tile ? rest : Tile, 0});
+      c.store(tiles + begin / Tile + place + j, expert_tile{place, begin + j * Tile, rest < Tile ? rest : Tile, 0});
     }
     write_pass(c, s, expert, begin);
   }
@@ -70,7 +72,7 @@ struct group_pairs {
   CULL_HD void count_pass(C const& c, std::int32_t expert, std::uint32_t& below, std::uint32_t& equal) const {
     for (auto pair = static_cast<std::int32_t>(c.thread()); pair < tokens * k; pair += threads) {
       auto const id = id_of(c, pair);
-      below += id >= 0 && id < expert;
+      below += id >= first_expert && id < expert;
       equal += id == expert;
     }
   }

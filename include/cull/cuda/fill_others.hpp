@@ -66,34 +66,6 @@ struct fill_others {
   }
 };
 
-/// Rows of f32 rounded by `Precision`; row r is row r / pairs_per_row of x, times weights[r] where there are weights.
-template <class Precision>
-struct round_rows {
-  using Shared = no_shared;
-  static constexpr unsigned threads = 256;
-
-  float const* x;
-  std::int64_t x_stride;
-  float const* weights;
-  std::int32_t k;
-  std::int64_t weight_stride;
-  std::int32_t pairs_per_row;
-  std::int32_t columns;
-  std::int64_t count;  // of values
-  float* to;
-
-  CULL_EXEC_CHECK_OFF
-  template <thread_context C>
-  CULL_HD void operator()(C const& c, Shared&) const {
-    auto const i = static_cast<std::int64_t>(c.block()) * threads + c.thread();
-    if (i >= count) return;
-    auto const row = i / columns;
-    float const value = c.load(x + row / pairs_per_row * x_stride + i % columns);
-    float const factor = weights != nullptr ? c.load(weights + row / k * weight_stride + row % k) : 1.0f;
-    c.store(to + i, Precision::activation(weights != nullptr ? factor * value : value));
-  }
-};
-
 }  // namespace simt
 
 CULL_NAMESPACE_END

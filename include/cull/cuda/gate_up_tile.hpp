@@ -13,15 +13,15 @@ CULL_NAMESPACE_BEGIN
 
 namespace simt {
 
-/// Throughput: inner = act(gate x, up x) of up to 64 tokens of an expert, for 64 channels (128 where experts are not gated),
+/// inner = act(gate x, up x) of up to `Tokens` tokens of an expert, for 64 channels (128 where experts are not gated),
 /// rounded to `Parts` planes of bf16 in the order of `paired_element`, which is what the down projection reads. Both products
 /// stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
-template <int Parts, class Activation, bool Gated>
+template <int Parts, int Tokens, class Activation, bool Gated>
 struct gate_up_tile {
-  using product = tile_product<Parts>;
+  using product = tile_product<Parts, Tokens>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
-  static constexpr unsigned min_blocks = Parts == 1 ? 3 : 1;
+  static constexpr unsigned min_blocks = product::min_blocks;
   static constexpr int channels = Gated ? 64 : 128;
 
   expert_weights const* experts;
@@ -51,7 +51,7 @@ struct gate_up_tile {
     typename product::sources from{};
     from.x = x + thread % 8 * 8;
     from.x_part_stride = x_part_stride;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < product::token_copies; ++i) {
       int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
       from.x_row[i] = static_cast<std::uint32_t>(c.load(pairs + tile.first + row) / pairs_per_x_row) *
                       static_cast<std::uint32_t>(shape.hidden / 8);

@@ -11,7 +11,6 @@
 #include <cull/cuda/combine.hpp>
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/down_tile.hpp>
-#include <cull/cuda/expert_rows.hpp>
 #include <cull/cuda/expert_table.hpp>
 #include <cull/cuda/expert_tiles.hpp>
 #include <cull/cuda/fill_others.hpp>
@@ -25,9 +24,9 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// For few tokens per expert: `run_experts<latency<bf16_precision>>(...)` runs kernels that are bound by reading each weight once
-/// for up to four tokens. Without it, kernels for many tokens, on tensor cores. The choice is the type's, never the batch's, so
-/// that a token's result depends on neither.
+/// For few tokens per expert: `run_experts<latency<bf16_precision>>(...)` runs kernels that read each weight once for up to 8
+/// tokens and are bound by that; without it kernels read it once for up to 64. Both sum in the same order and give the same bits;
+/// the choice is the type's, never the batch's.
 template <class Precision>
 struct latency : Precision {
   using precision = Precision;
@@ -43,10 +42,17 @@ inline constexpr int bf16_parts<f32_precision> = 3;
 template <>
 inline constexpr int bf16_parts<bf16_precision> = 1;
 
+/// The precision of a policy, and the tokens that its kernels take at a time.
+template <class Policy>
+struct policy_of {
+  using precision = Policy;
+  static constexpr int tokens = 64;
+};
 template <class Precision>
-inline constexpr bool is_latency = false;
-template <class Precision>
-inline constexpr bool is_latency<latency<Precision>> = true;
+struct policy_of<latency<Precision>> {
+  using precision = Precision;
+  static constexpr int tokens = 8;
+};
 
 inline unsigned block_count(std::int64_t count, std::int64_t each) {
   auto const blocks = (count + each - 1) / each;
@@ -60,7 +66,7 @@ template <simt::device_executor Exec, int Tile>
 struct grouped_experts {
   template <class Dialect>
   grouped_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
-                  simt::expert_shape const& s, routing<device_memory> const& chosen)
+                  simt::expert_shape const& s, routing<device_memory> const& chosen, std::int32_t first_expert = 0)
       : shape(s),
         k(static_cast<std::int32_t>(chosen.k())),
         pair_count(checked(chosen)),
@@ -71,7 +77,7 @@ struct grouped_experts {
     tiles.clear();
     exec.launch(simt::grid_size{static_cast<unsigned>(shape.experts), 1},
                 simt::group_pairs<Tile>{chosen.ids.data(), chosen.ids.stride(), static_cast<std::int32_t>(chosen.tokens()), k,
-                                        pairs.data(), tiles.data()});
+                                        pairs.data(), tiles.data(), first_expert});
   }
 
   unsigned blocks(int columns, int each) const {
@@ -119,9 +125,9 @@ struct experts_call {
                           static_cast<std::int32_t>(x.cols()), outputs.data(), outputs.stride(), norms.data(), norms.stride()});
   }
 
-  /// Throughput: gate, up and activation, then `Output` of the down projection.
-  template <class Output, class Groups>
-  void tiles(Groups const& g, Output const& output) const {
+  /// Gate, up and activation, then `Output` of the down projection.
+  template <class Output, int Tokens>
+  void run(grouped_experts<Exec, Tokens> const& g, Output const& output) const {
     constexpr int parts = bf16_parts<Precision>;
     static_assert(parts != 0, "the tensor core kernels take f32_precision and bf16_precision");
     auto const part_stride = input_rows() * x.cols();
@@ -132,37 +138,14 @@ struct experts_call {
     auto const inner_stride = g.pair_count * g.shape.width;
     simt::scratch_array<std::uint16_t, Exec> inner{exec, static_cast<std::size_t>(parts * inner_stride)};
     with_gating(g.shape, [&]<bool Gated>(std::bool_constant<Gated>) {
-      using body = simt::gate_up_tile<parts, Activation, Gated>;
+      using body = simt::gate_up_tile<parts, Tokens, Activation, Gated>;
       exec.launch(simt::grid_size{g.blocks(g.shape.width, body::channels), 1},
                   body{g.table.data(), g.tiles.data(), g.pairs.data(), planes.data(), part_stride, pairs_per_input(),
                        inner.data(), inner_stride, g.shape, activation});
     });
-    using body = simt::down_tile<parts, Output>;
+    using body = simt::down_tile<parts, Tokens, Output>;
     exec.launch(simt::grid_size{g.blocks(g.shape.hidden, body::columns), 1},
                 body{g.table.data(), g.tiles.data(), g.pairs.data(), inner.data(), inner_stride, g.shape, output});
-  }
-
-  /// Latency: the same with f32 rows.
-  template <class Groups>
-  void rows(Groups const& g, matrix_view<float, device_memory> outputs) const {
-    bool const as_it_is = std::is_same_v<Precision, f32_precision> && !use.gate_on_input;
-    auto const count = as_it_is ? 0 : input_rows() * x.cols();
-    simt::scratch_array<float, Exec> rounded{exec, static_cast<std::size_t>(count)};
-    if (!as_it_is) {
-      exec.launch(simt::grid_size{block_count(count, simt::round_rows<Precision>::threads), 1},
-                  simt::round_rows<Precision>{x.data(), x.stride(), input_weights(), k(), chosen.weights.stride(),
-                                              inputs_per_token(), static_cast<std::int32_t>(x.cols()), count, rounded.data()});
-    }
-    simt::scratch_array<float, Exec> inner{exec, static_cast<std::size_t>(g.pair_count * g.shape.width)};
-    with_gating(g.shape, [&]<bool Gated>(std::bool_constant<Gated>) {
-      using body = simt::gate_up_rows<Precision, Activation, Gated>;
-      exec.launch(simt::grid_size{g.blocks(g.shape.width, body::channels), 1},
-                  body{g.table.data(), g.tiles.data(), g.pairs.data(), as_it_is ? x.data() : rounded.data(),
-                       as_it_is ? x.stride() : x.cols(), pairs_per_input(), inner.data(), g.shape, activation});
-    });
-    exec.launch(
-        simt::grid_size{g.blocks(g.shape.hidden, simt::down_rows::columns), 1},
-        simt::down_rows{g.table.data(), g.tiles.data(), g.pairs.data(), inner.data(), g.shape, outputs.data(), outputs.stride()});
   }
 
  private:
@@ -185,35 +168,45 @@ inline void check_rows(char const* what, void const* data, std::int64_t stride) 
 
 }  // namespace detail
 
-/// NVFP4 experts in device memory, in either dialect. Throughput needs hidden and width to be multiples of 64, latency of 16;
-/// codes aligned to 16 bytes and scales to 4; rows of x and outputs to 16. Biases are refused. An id that is none gives a row of
-/// NaN. Error beyond the CPU's: that of the products, as `tile_product` and `row_product` state it.
+/// NVFP4 experts in device memory, in either dialect; hidden and width multiples of 64; codes aligned to 16 bytes and scales to
+/// 4; rows of x and outputs to 16. Biases are refused. An id that is none gives a row of NaN. Products as `tile_product` states
+/// them.
 template <simt::device_executor Exec>
 struct impl<run_experts_op, Exec> {
-  template <class Precision, class Dialect, class Activation>
+  template <class Policy, class Dialect, class Activation>
   static void run(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
     detail::check_rows("x", x.data(), x.stride());
     detail::check_rows("the outputs", outputs.data(), outputs.stride());
-    auto const shape = detail::shape_on_device(experts, x.cols(), detail::is_latency<Precision> ? 16 : 64);
-    if constexpr (detail::is_latency<Precision>) {
-      detail::experts_call<typename Precision::precision, Exec, Activation> const call{exec, x, chosen, activation, use};
-      call.others(shape, outputs, {});
-      if (shape.experts == 0) return;
-      call.rows(detail::grouped_experts<Exec, simt::row_product::tokens>{exec, experts, shape, chosen}, outputs);
-    } else {
-      detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
-      call.others(shape, outputs, {});
-      if (shape.experts == 0) return;
-      call.tiles(detail::grouped_experts<Exec, 64>{exec, experts, shape, chosen},
-                 simt::store_outputs{outputs.data(), outputs.stride()});
-    }
+    auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+    detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
+                                                                                                     use};
+    call.others(shape, outputs, {});
+    if (shape.experts == 0) return;
+    detail::grouped_experts<Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen};
+    call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
   }
 };
 
-/// Throughput kernels; the norm is summed where the down projection ends, and f_j(x) never reaches memory. Squares are f32: a
+/// A part of a layer's experts, those with ids `[first_expert, first_expert + experts.size())`: rows of `outputs` whose expert is
+/// not among them stay as they are. For layers that pass through device memory in parts (`stream_layer.hpp`).
+template <class Policy = f32_precision, class Activation = silu, simt::device_executor Exec, class Dialect>
+void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+                      std::int32_t first_expert, matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
+                      matrix_view<float, device_memory> outputs, Activation activation = {}, expert_use use = {}) {
+  if (chosen.tokens() * chosen.k() == 0 || experts.empty()) return;
+  detail::check_rows("x", x.data(), x.stride());
+  detail::check_rows("the outputs", outputs.data(), outputs.stride());
+  auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+  detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
+                                                                                                   use};
+  detail::grouped_experts<Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen, first_expert};
+  call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
+}
+
+/// The norm is summed where the down projection ends, and f_j(x) never reaches memory. Squares are f32: a
 /// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60.
 template <simt::device_executor Exec>
 struct impl<expert_norms_op, Exec> {
@@ -230,7 +223,7 @@ struct impl<expert_norms_op, Exec> {
     detail::grouped_experts<Exec, 64> const groups{exec, experts, shape, chosen};
     auto const per_tile = (shape.hidden + 127) / 128;
     simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * 64};
-    call.tiles(groups, simt::sum_squares{squares.data()});
+    call.run(groups, simt::sum_squares{squares.data()});
     exec.launch(simt::grid_size{static_cast<unsigned>(groups.tiles.size()), 1},
                 simt::finish_norms{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k, norms.data(),
                                    norms.stride()});

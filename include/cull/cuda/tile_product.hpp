@@ -12,9 +12,10 @@ CULL_NAMESPACE_BEGIN
 
 namespace simt {
 
-/// 128 rows of NVFP4 weights times 64 tokens by four warps with `mma.sync` m16n8k16: the main loop of the grouped kernels.
+/// 128 rows of NVFP4 weights times `Tokens` tokens (64, or 8 for latency) by four warps with `mma.sync` m16n8k16: the main loop
+/// of the grouped kernels.
 ///
-/// A warp owns 32 weight rows and all tokens, so every code is decoded once, in registers, for 64 tokens. Weights are the left
+/// A warp owns 32 weight rows and all tokens, so every code is decoded once, in registers, for all of them. Weights are the left
 /// operand: it is computed, so that its four registers lie where the instruction wants them, and the right one is loaded in
 /// place. A thread decodes whole blocks of 16 codes with their one scale: K is permuted within 64 columns so that block t of a
 /// row belongs to lane t of each four. Activations come as `Parts` planes of bf16 whose sum they are (1: rounded to bf16; 3: f32
@@ -28,10 +29,12 @@ namespace simt {
 ///
 /// Shared memory without bank conflicts: unit u of 16 bytes of row r lies at u ^ (r & 1) in x and at u ^ (r / 4 & 1) in the
 /// scales.
-template <int Parts>
+template <int Parts, int Tokens>
 struct tile_product {
   static constexpr unsigned threads = 128;
-  static constexpr int tokens = 64;
+  static constexpr unsigned min_blocks = Tokens < 64 ? 4 : Parts == 1 ? 3 : 1;
+  static constexpr int tokens = Tokens;
+  static constexpr int token_copies = Tokens < 16 ? 1 : Tokens / 16;  // that a thread makes in a stage
   static constexpr int rows = 128;
   static constexpr int columns = 64;  // of a stage
   static constexpr int stages = 3;
@@ -52,17 +55,17 @@ struct tile_product {
   };
 
   /// Weight rows 16 m + lane / 4 (+ 8 for i >= 2) of the warp's 32, tokens 8 n + 2 (lane % 4) + i % 2.
-  using accumulators = float[2][8][4];
+  using accumulators = float[2][Tokens / 8][4];
 
   /// Where a thread's copies come from. Rows that do not exist are other rows again: nobody reads their sums.
   struct sources {
-    std::uint16_t const* x;      // of row 0
-    std::uint32_t x_row[4];      // starts of rows thread / 8 + 16 i, in units of 16 bytes
-    std::int64_t x_part_stride;  // from plane to plane
-    std::uint8_t const* codes;   // of weight row thread / 2
-    std::uint8_t const* scales;  // of weight row thread / 2, at column 0
-    std::int32_t next_codes;     // from there to row thread / 2 + 64, in bytes; of scales it is an eighth
-    bool wide_scales;            // scales of all rows are aligned to 16 bytes where their number is a multiple of 16
+    std::uint16_t const* x;             // of row 0
+    std::uint32_t x_row[token_copies];  // starts of rows thread / 8 + 16 i, in units of 16 bytes
+    std::int64_t x_part_stride;         // from plane to plane
+    std::uint8_t const* codes;          // of weight row thread / 2
+    std::uint8_t const* scales;         // of weight row thread / 2, at column 0
+    std::int32_t next_codes;            // from there to row thread / 2 + 64, in bytes; of scales it is an eighth
+    bool wide_scales;                   // scales of all rows are aligned to 16 bytes where their number is a multiple of 16
   };
 
   /// Leaves finished sums, in units of `tile_weight_unit`, at `s.sums[token][weight row]` for every thread of the block.
@@ -97,7 +100,8 @@ struct tile_product {
     unsigned const thread = c.thread();
     unsigned const row = thread / 8, unit = thread % 8;
     CULL_UNROLL_FULLY
-    for (unsigned i = 0; i < 4; ++i) {
+    for (unsigned i = 0; i < token_copies; ++i) {
+      if (Tokens < 16 && row >= Tokens) break;
       CULL_UNROLL_FULLY
       for (int part = 0; part < Parts; ++part) {
         auto const* const x = from.x + part * from.x_part_stride +
@@ -158,7 +162,7 @@ struct tile_product {
       CULL_UNROLL_FULLY
       for (int i = 0; i < 4; ++i) decode_row(c, codes[i][half], scales[i], w[i / 2], i % 2);
       CULL_UNROLL_FULLY
-      for (int n = 0; n < 8; ++n) {
+      for (int n = 0; n < Tokens / 8; ++n) {
         CULL_UNROLL_FULLY
         for (int part = 0; part < Parts; ++part) {
           auto const x = c.load_shared(&s.in.x[stage][part][8 * n + group][(2 * quad + half) ^ (group & 1)]);
@@ -189,7 +193,7 @@ struct tile_product {
     CULL_UNROLL_FULLY
     for (int m = 0; m < 2; ++m) {
       CULL_UNROLL_FULLY
-      for (int n = 0; n < 8; ++n) {
+      for (int n = 0; n < Tokens / 8; ++n) {
         CULL_UNROLL_FULLY
         for (int i = 0; i < 4; ++i) {
           auto const row = 32 * c.warp() + 16 * static_cast<unsigned>(m) + c.lane() / 4 + 8 * static_cast<unsigned>(i / 2);

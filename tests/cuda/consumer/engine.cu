@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+#define PART engine_part
+#include "part.cuh"

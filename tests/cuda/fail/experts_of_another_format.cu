@@ -1,0 +1,19 @@
+// expected: no instance of function template "cull::v0_1::impl<cull::v0_1::run_experts_op, Exec>::run
+// compiles for: sm_90a
+// fails for: sm_90a
+// SPDX-License-Identifier: Apache-2.0
+#include <cull/cuda/on_cuda.cuh>
+#include <cull/cuda/run_experts.hpp>
+#include <cull/tensor/mxfp4.hpp>
+
+#if defined(CULL_FAIL)
+using format = cull::mxfp4;
+#else
+using format = cull::nvfp4_modelopt;
+#endif
+
+void run(std::span<cull::gated_expert<cull::matrix<format, cull::device_memory>> const> experts,
+         cull::matrix_view<float const, cull::device_memory> x, cull::routing<cull::device_memory> chosen,
+         cull::matrix_view<float, cull::device_memory> outputs) {
+  cull::run_experts<cull::bf16_precision>(cull::on_cuda{}, experts, x, chosen, outputs);
+}
