@@ -177,10 +177,10 @@ TEST_CASE("what the CPU refuses is left out and reported; values that cannot be 
 }
 
 TEST_CASE("limbs are carried before they can overflow") {
-  // 2^62 - 1 in every limb: a state after 2^30 additions of the greatest addends.
+  // 2^62 - 1 in every limb but the last: a state after 2^30 additions of the greatest addends.
   using cells = cull::simt::cell_layout<cull::measures::weight>;
   std::vector<std::int64_t> words(cells::words, 0);
-  for (int i = 0; i < 5; ++i) words[static_cast<std::size_t>(i)] = (std::int64_t{1} << 62) - 1;
+  for (int i = 0; i < 5; ++i) words[static_cast<std::size_t>(i)] = i < 4 ? (std::int64_t{1} << 62) - 1 : std::int64_t{1} << 40;
   cull::exact_sum::limb_array limbs{};
   for (std::size_t i = 0; i < 5; ++i) limbs[i] = words[i];
   auto expected = cull::exact_sum::from_limbs(limbs);
