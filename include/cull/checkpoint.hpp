@@ -9,6 +9,7 @@
 #include <cull/checkpoint/conversion.hpp>
 #include <cull/checkpoint/conversion_verifier.hpp>
 #include <cull/checkpoint/convert.hpp>
+#include <cull/checkpoint/fit.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/observation_file.hpp>
 #include <cull/checkpoint/open.hpp>

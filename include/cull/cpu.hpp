@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cull/cpu/add.hpp>
+#include <cull/cpu/block_effects.hpp>
 #include <cull/cpu/dequantize.hpp>
 #include <cull/cpu/expert_mlp.hpp>
 #include <cull/cpu/matmul.hpp>

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cull/cpu/add.hpp>
+#include <cull/cpu/block_effects.hpp>
 #include <cull/expert.hpp>
 #include <cull/router.hpp>
 #include <cull/saliency/add.hpp>
+#include <cull/saliency/block_effects.hpp>
 #include <cull/saliency/clusters.hpp>
 #include <cull/saliency/collector.hpp>
 #include <cull/saliency/criteria.hpp>
@@ -15,3 +17,4 @@
 #include <cull/saliency/merge.hpp>
 #include <cull/saliency/observation.hpp>
 #include <cull/saliency/state.hpp>
+#include <cull/saliency/weighted.hpp>

@@ -53,16 +53,16 @@ inline void audit_completeness(checkpoint const& model, std::map<int, expert_par
       auto const there = [&](std::string const& part) { return has_stem(part, *stem); };
       if (!stem->empty() && std::none_of(all.begin(), all.end(), there)) all.insert(*stem + ".weight");
     }
-    for (int e = 0; e < model.experts(); ++e) {
+    for (int e = 0; e < model.experts(layer); ++e) {
       auto const has = experts.find(e);
       for (auto const& part : all) {
         if (has == experts.end() || !has->second.contains(part)) out.push_back(model.name_in(layer, e, part) + " is missing");
       }
     }
     for (auto const& [expert, parts] : experts) {
-      if (expert >= model.experts()) {
+      if (expert >= model.experts(layer)) {
         out.push_back("layer " + std::to_string(layer) + " has tensors of expert " + std::to_string(expert) +
-                      ", config.json says there are " + std::to_string(model.experts()));
+                      ", config.json says there are " + std::to_string(model.experts(layer)));
       }
     }
   }

@@ -71,7 +71,8 @@ class checkpoint {
   template <class M = weight_matrix>
   M matrix(std::string_view name) const {
     constexpr std::string_view suffix = ".weight";
-    return detail::matrix_reader<M>::read(site(std::string{name.substr(0, name.size() - (name.ends_with(suffix) ? suffix.size() : 0))}));
+    return detail::matrix_reader<M>::read(
+        site(std::string{name.substr(0, name.size() - (name.ends_with(suffix) ? suffix.size() : 0))}));
   }
   /// Where a matrix is stored, by the stem of its tensors' names.
   matrix_site site(std::string stem, int expert = -1, row_share share = {}, bool transposed = false) const {
@@ -93,8 +94,19 @@ class checkpoint {
   }
   /// Layers before the MTP layers.
   int hidden_layers() const { return state_->hidden_layers; }
-  /// Experts of every MoE layer, without zero-compute ones.
+  /// Experts of every MoE layer, without zero-compute ones; where layers differ, of the largest.
   int experts() const { return state_->experts; }
+  /// Experts of the layer with that number.
+  int experts(int layer) const {
+    auto const& listed = state_->listed_experts;
+    return listed.empty() ? experts() : listed.at(static_cast<std::size_t>(layer));
+  }
+  /// Experts of all MoE layers, in their order.
+  std::vector<int> expert_counts() const {
+    std::vector<int> out;
+    for (int const layer : moe_layers()) out.push_back(experts(layer));
+    return out;
+  }
   router_settings const& router() const { return state_->router; }
   /// The routed part of one layer, as views; `M` lists the formats that count, the user's own among them.
   /// Throws `errc::out_of_range`, `errc::incomplete_expert`, `errc::unsupported_format`.
@@ -137,6 +149,7 @@ class checkpoint {
     std::map<int, std::string> prefixes;  ///< of the MoE layers
     int hidden_layers = 0;
     int experts = 0;
+    std::vector<int> listed_experts;  ///< by layer number, where layers differ
     router_settings router;
   };
   friend class checkpoint_opener;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -58,6 +60,35 @@ inline void set_counts(checkpoint const& model, std::size_t experts, json& secti
   }
 }
 
+/// Where layers keep different numbers, or had them: the family's list, in the first section that has it or any count.
+inline void set_list(checkpoint const& model, std::map<int, std::vector<int>> const& kept, mtp_policy const& mtp,
+                     json const& source, json& config) {
+  std::set<std::size_t> numbers;
+  for (auto const& [layer, ids] : kept) numbers.insert(ids.size());
+  auto const before = model.expert_counts();
+  if (numbers.size() == 1 && std::set<int>(before.begin(), before.end()).size() == 1) return;
+  auto const& key = model.family().per_layer_key;
+  bool const drops = mtp.what == mtp_policy::kind::drop;
+  for (bool const wants_key : {true, false}) {
+    for (auto const& name : model.family().config_sections) {
+      auto at = name.empty() ? std::string{} : "/" + name;
+      std::replace(at.begin(), at.end(), '.', '/');
+      json::json_pointer const place{at};
+      if (!source.contains(place) || !source.at(place).is_object()) continue;
+      auto const& section = source.at(place);
+      auto const& counts = model.family().count_keys;
+      bool const counts_here = std::any_of(counts.begin(), counts.end(), [&](auto const& k) { return section.contains(k); });
+      if (wants_key ? !section.contains(key) : !counts_here) continue;
+      auto const layers = static_cast<std::size_t>(model.hidden_layers()) + (drops ? 0 : model.mtp_layers().size());
+      bool const as_long = !drops && section.contains(key) && section.at(key).is_array();
+      std::vector<std::size_t> list(as_long ? section.at(key).size() : layers);
+      for (auto const& [layer, ids] : kept) list.at(static_cast<std::size_t>(layer)) = ids.size();
+      config.at(place)[key] = list;
+      return;
+    }
+  }
+}
+
 /// What a config must say after pruning, as a document: another way than `rewrite_config`'s edits of the text.
 inline json expected_json(checkpoint const& model, expectation const& by, std::map<int, std::vector<int>> const& kept,
                           mtp_policy const& mtp, json const& source) {
@@ -68,10 +99,13 @@ inline json expected_json(checkpoint const& model, expectation const& by, std::m
     for (std::string step; section != nullptr && std::getline(steps, step, '.');)
       section = section->is_object() && section->contains(step) ? &(*section)[step] : nullptr;
     if (section == nullptr || !section->is_object()) continue;
-    set_counts(model, kept.begin()->second.size(), *section);
+    std::size_t most = 0;
+    for (auto const& [layer, ids] : kept) most = std::max(most, ids.size());
+    set_counts(model, most, *section);
     auto const& key = model.family().mtp_key;
     if (mtp.what == mtp_policy::kind::drop && section->contains(key)) (*section)[key] = 0;
   }
+  set_list(model, kept, mtp, source, out);
   return out;
 }
 

@@ -120,10 +120,10 @@ class expectation {
     if (kept == kept_.end() || number_at(pieces, at->pieces, expert_pieces_)) return {&t, {}};
     auto const rest = rest_of(pieces, at->pieces);
     auto const& of = model_.family();
-    if (is_fused(rest) && !t.shape.empty() && t.shape[0] == static_cast<std::uint64_t>(model_.experts())) return {&t, kept->second};
+    if (is_fused(rest) && !t.shape.empty() && t.shape[0] == static_cast<std::uint64_t>(model_.experts(at->number))) return {&t, kept->second};
     if (rest != of.router && rest != of.router_bias && rest != of.correction_bias) return {&t, {}};
     tensor out{&t, kept->second, rest == of.correction_bias ? static_cast<std::size_t>(of.correction_axis) : 0};
-    for (auto id = static_cast<std::uint64_t>(model_.experts()); id < t.shape.at(out.axis); ++id)
+    for (auto id = static_cast<std::uint64_t>(model_.experts(at->number)); id < t.shape.at(out.axis); ++id)
       out.places.push_back(static_cast<int>(id));
     return out;
   }

@@ -86,7 +86,7 @@ inline constexpr std::string_view all[] = {
       "router": {"correction_bias": "mlp.moe_statics.e_score_correction_bias", "correction_axis": 1},
       "routing": {"top_k": {"key": "moe_k"}, "minimum": {"key": "moe_norm_min", "default": 1e-12}}})json",
     // HunYuan: counts may be lists, one entry a layer
-    R"json({"model_type": ["hunyuan_v1_moe"], "router": {"weight": "mlp.gate.wg.weight"},
+    R"json({"model_type": ["hunyuan_v1_moe"], "keys": {"experts_per_layer": "num_experts"}, "router": {"weight": "mlp.gate.wg.weight"},
       "routing": {"top_k": {"key": "moe_topk"}}})json",
     R"json({"model_type": ["nemotron_h"], "layers": ["backbone.layers.{}.", "model.layers.{}."], "mtp_layers": ["mtp.layers.{}."],
       "keys": {"layers": ["num_hidden_layers", "layers_block_type"]},

@@ -64,6 +64,7 @@ struct family {
                                          ///< list with one entry a layer
   std::string mtp_key;                  ///< number of MTP layers
   std::vector<std::string> count_keys;  ///< every key that may hold the number of experts, or a list of such
+  std::string per_layer_key;  ///< key that may hold a list with one number of experts per layer; empty: one number for all layers
   std::map<std::string, std::vector<std::string>> allowed;  ///< keys, and the only texts this descriptor describes
   std::vector<std::string> expected;    ///< keys without which serving engines assume another router
   router_family routing;

@@ -165,6 +165,7 @@ inline family read_family(detail::json const& descriptor, std::string const& fil
     keys.read("layers", out.layers_keys);
     keys.read("mtp", out.mtp_key);
     keys.read("experts", out.count_keys);
+    keys.read("experts_per_layer", out.per_layer_key);
     keys.read("allowed", out.allowed);
     keys.read("expected", out.expected);
   });

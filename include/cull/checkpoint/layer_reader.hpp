@@ -34,7 +34,7 @@ class layer_reader {
     out.latent_in = optional_at_layer(of_.latent_in);
     out.latent_out = optional_at_layer(of_.latent_out);
     bool const fused = is_fused();
-    for (int e = 0; e < model_.experts(); ++e) out.experts.push_back(fused ? fused_expert(e) : own_expert(e));
+    for (int e = 0; e < model_.experts(number_); ++e) out.experts.push_back(fused ? fused_expert(e) : own_expert(e));
     if (!biases_->empty()) out.bias_values = {biases_, &biases_->front()};
     return out;
   }

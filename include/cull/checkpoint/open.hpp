@@ -42,6 +42,8 @@ class checkpoint_opener {
     open_shards();
     find_layers();
     s_->experts = detail::count_experts(s_->family, s_->config);
+    s_->listed_experts = detail::list_experts(s_->family, s_->config);
+    check_listed();
     check_expert_axes();
     note_silence();
     return checkpoint{s_};
@@ -139,6 +141,17 @@ class checkpoint_opener {
     }
   }
 
+  /// A list of counts has an entry for every MoE layer.
+  void check_listed() const {
+    for (int const layer : s_->moe_layers) {
+      auto const at = static_cast<std::size_t>(layer);
+      if (s_->listed_experts.empty() || (at < s_->listed_experts.size() && s_->listed_experts[at] > 0)) continue;
+      throw error{errc::bad_config,
+                  "'" + s_->family.per_layer_key + "' has no number of experts for layer " + std::to_string(layer),
+                  {.file = s_->config.file()}};
+    }
+  }
+
   /// Every tensor that has an axis of experts has as many as config.json says; routers have rows for zero-compute ones too.
   void check_expert_axes() const {
     for (auto const& t : s_->tensors) {
@@ -146,9 +159,10 @@ class checkpoint_opener {
       if (!s_->prefixes.contains(place.layer)) continue;
       auto const axis = expert_axis(s_->family, place, t.shape);
       if (!axis) continue;
-      auto const wanted = static_cast<std::uint64_t>(s_->experts) + (relation_of(s_->family, place) == expert_relation::router
-                                                                         ? static_cast<std::uint64_t>(s_->router.zero_experts)
-                                                                         : std::uint64_t{0});
+      auto const wanted =
+          static_cast<std::uint64_t>(checkpoint{s_}.experts(place.layer)) +
+          (relation_of(s_->family, place) == expert_relation::router ? static_cast<std::uint64_t>(s_->router.zero_experts)
+                                                                     : std::uint64_t{0});
       auto const found = *axis < t.shape.size() ? t.shape[*axis] : std::uint64_t{0};
       if (found == wanted) continue;
       throw error{errc::bad_config,

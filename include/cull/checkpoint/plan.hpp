@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,11 +29,17 @@ struct mtp_policy {
   friend bool operator==(mtp_policy const&, mtp_policy const&) = default;
 };
 
-/// How clear a layer's cut was; for people, `apply` does not look at it.
+/// How clear a layer's cut was; for people, `apply` does not look at it. What is not known is empty.
 struct cut_note {
   double margin = 0;
   std::vector<int> tied;
   std::vector<int> never_chosen;
+  std::vector<int> unsettled = {};                 ///< statistically tied at the cut
+  std::vector<int> starving = {};                  ///< routed few tokens
+  std::vector<int> rescued = {};                   ///< kept by a protection, not by their score
+  std::optional<double> sequences_to_settle = {};  ///< as in `cut_uncertainty`
+  std::optional<double> mass_dropped = {};         ///< share of the layer's scores
+  std::optional<double> traffic_dropped = {};      ///< share of its routed tokens' weight
 };
 
 /// Which experts of which layer stay: everything that `apply` needs beside the model.
@@ -56,8 +63,9 @@ namespace detail {
 inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> const& kept) {
   auto const at = "layer " + std::to_string(layer) + ": ";
   for (std::size_t i = 0; i < kept.size(); ++i) {
-    if (kept[i] < 0 || kept[i] >= model.experts()) {
-      refuse_plan(at + "expert " + std::to_string(kept[i]) + " does not exist, there are " + std::to_string(model.experts()));
+    if (kept[i] < 0 || kept[i] >= model.experts(layer)) {
+      refuse_plan(at + "expert " + std::to_string(kept[i]) + " does not exist, there are " +
+                  std::to_string(model.experts(layer)));
     }
     if (i > 0 && kept[i] <= kept[i - 1])
       refuse_plan(at + "ids must ascend, " + std::to_string(kept[i]) + " follows " + std::to_string(kept[i - 1]));
@@ -69,7 +77,7 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
     refuse_plan(at + std::to_string(count) + " experts are too few for a router that chooses " + std::to_string(r.top_k));
   }
   std::vector<int> per_group(static_cast<std::size_t>(groups));
-  for (int const id : kept) ++per_group[static_cast<std::size_t>(id / (model.experts() / groups))];
+  for (int const id : kept) ++per_group[static_cast<std::size_t>(id / (model.experts(layer) / groups))];
   if (std::any_of(per_group.begin(), per_group.end(), [&](int n) { return n * groups != count; })) {
     refuse_plan(at + "each of the router's " + std::to_string(groups) + " groups must keep the same number of experts");
   }
@@ -79,8 +87,8 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
 }  // namespace detail
 
 /// The keep-set of every MoE layer that the output has, the MTP policy applied. Throws `errc::bad_plan` where the plan does not
-/// fit the model: another model, missing or unknown layers, ids, counts that differ between layers (config.json has one number),
-/// too few experts, unequal groups.
+/// fit the model: another model, missing or unknown layers, ids, counts that differ between layers (where the family's
+/// config.json has one number for all), too few experts, unequal groups.
 inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, pruning_plan const& plan) {
   if (!plan.model_digest.empty() && plan.model_digest != model.digest()) {
     detail::refuse_plan("was made for another model (digest " + plan.model_digest + ", this model has " + model.digest() + ")");
@@ -105,10 +113,11 @@ inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, prunin
     }
   }
   for (auto const& [layer, kept] : out) {
-    if (kept.size() != out.begin()->second.size()) {
+    if (kept.size() != out.begin()->second.size() && model.family().per_layer_key.empty()) {
       detail::refuse_plan("layer " + std::to_string(layer) + " keeps " + std::to_string(kept.size()) + " experts, layer " +
                           std::to_string(out.begin()->first) + " keeps " + std::to_string(out.begin()->second.size()) +
-                          "; config.json has one number for all");
+                          "; config.json has one number for all (engines that read one per layer are described by "
+                          "'experts_per_layer' in a --family file)");
     }
   }
   return out;
@@ -122,7 +131,8 @@ inline pruning_plan plan(checkpoint const& model, selection const& chosen, plan_
     bool const is_mtp = std::find(mtp.begin(), mtp.end(), layer.layer) != mtp.end();
     if (is_mtp && options.mtp.what != mtp_policy::kind::own) continue;
     out.layers[layer.layer] = layer.kept;
-    out.notes[layer.layer] = {layer.margin, layer.tied, layer.never_chosen};
+    out.notes[layer.layer] = {
+        .margin = layer.margin, .tied = layer.tied, .never_chosen = layer.never_chosen, .rescued = layer.rescued};
   }
   keep_sets(model, out);
   return out;

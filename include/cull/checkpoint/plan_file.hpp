@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +58,17 @@ inline json cut_json(cut_note const& note) {
   out["margin"] = std::isfinite(note.margin) ? json(note.margin) : json(nullptr);
   out["tied"] = note.tied;
   out["never_chosen"] = note.never_chosen;
+  auto const add = [&](char const* key, std::optional<double> const& value) {
+    if (value) out[key] = std::isfinite(*value) ? json(*value) : json(nullptr);
+  };
+  if (note.sequences_to_settle) {
+    out["unsettled"] = note.unsettled;
+    out["starving"] = note.starving;
+  }
+  if (!note.rescued.empty()) out["rescued"] = note.rescued;
+  add("sequences_to_settle", note.sequences_to_settle);
+  add("mass_dropped", note.mass_dropped);
+  add("traffic_dropped", note.traffic_dropped);
   return out;
 }
 
@@ -86,12 +98,24 @@ inline std::string text_member(json const& root, char const* key, std::string co
   return root.at(key).get<std::string>();
 }
 
+/// A number, null meaning infinity; nothing where there is no such key.
+inline std::optional<double> share(json const& from, char const* key) {
+  if (!from.contains(key)) return std::nullopt;
+  return from.at(key).is_number() ? from.at(key).get<double>() : std::numeric_limits<double>::infinity();
+}
+
 inline cut_note read_note(json const& value, std::string const& file) {
   cut_note note{.margin = std::numeric_limits<double>::infinity(), .tied = {}, .never_chosen = {}};
   if (!value.is_object()) throw error{errc::bad_plan, "'cuts' must hold objects", {.file = file}};
   if (value.contains("margin") && value.at("margin").is_number()) note.margin = value.at("margin").get<double>();
   if (value.contains("tied")) note.tied = id_list(value.at("tied"), "'tied'", file);
   if (value.contains("never_chosen")) note.never_chosen = id_list(value.at("never_chosen"), "'never_chosen'", file);
+  if (value.contains("unsettled")) note.unsettled = id_list(value.at("unsettled"), "'unsettled'", file);
+  if (value.contains("starving")) note.starving = id_list(value.at("starving"), "'starving'", file);
+  if (value.contains("rescued")) note.rescued = id_list(value.at("rescued"), "'rescued'", file);
+  note.sequences_to_settle = share(value, "sequences_to_settle");
+  note.mass_dropped = share(value, "mass_dropped");
+  note.traffic_dropped = share(value, "traffic_dropped");
   return note;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,12 +40,19 @@ class layout_maker {
     out.kept = keep_sets(model_, plan_);
     out.router_rows = out.kept;
     for (auto& [layer, rows] : out.router_rows) {
-      for (int zero = 0; zero < model_.router().zero_experts; ++zero) rows.push_back(model_.experts() + zero);
+      for (int zero = 0; zero < model_.router().zero_experts; ++zero) rows.push_back(model_.experts(layer) + zero);
     }
-    names_ = {&model_.family(),       &out.kept,
-              model_.experts(),       static_cast<int>(out.kept.begin()->second.size()),
-              model_.hidden_layers(), plan_.mtp.what == mtp_policy::kind::drop};
     mtp_ = model_.mtp_layers();
+    bool const drops_mtp = plan_.mtp.what == mtp_policy::kind::drop;
+    names_ = {&model_.family(),
+              &out.kept,
+              model_.experts(),
+              most_kept(out.kept),
+              model_.hidden_layers(),
+              drops_mtp,
+              {},
+              model_.hidden_layers() + (drops_mtp ? 0 : static_cast<int>(mtp_.size()))};
+    if (are_unequal(out.kept) || are_unequal(model_.expert_counts())) names_.per_layer = counts_of(out.kept);
     out.shards = lay_out_shards();
     out.ledger = ledger_of(model_, out.shards);
     add_texts();
@@ -53,6 +61,24 @@ class layout_maker {
   }
 
  private:
+  static int most_kept(std::map<int, std::vector<int>> const& kept) {
+    std::size_t out = 0;
+    for (auto const& [layer, ids] : kept) out = std::max(out, ids.size());
+    return static_cast<int>(out);
+  }
+  static std::map<int, int> counts_of(std::map<int, std::vector<int>> const& kept) {
+    std::map<int, int> out;
+    for (auto const& [layer, ids] : kept) out[layer] = static_cast<int>(ids.size());
+    return out;
+  }
+  static bool are_unequal(std::vector<int> const& counts) {
+    return std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>{}) != counts.end();
+  }
+  static bool are_unequal(std::map<int, std::vector<int>> const& kept) {
+    return std::any_of(kept.begin(), kept.end(),
+                       [&](auto const& each) { return each.second.size() != kept.begin()->second.size(); });
+  }
+
   /// The tensor under its new name and shape, or nothing where it is dropped.
   std::optional<std::pair<tensor_info, tensor_origin>> survivor(tensor_info const& t) const {
     auto const place = model_.place_of(t.name);

@@ -29,7 +29,18 @@ struct renaming {
   int experts = 0;                                        ///< per layer of the output
   int hidden_layers = 0;
   bool mtp_dropped = false;
+  std::map<int, int> per_layer = {};  ///< experts of each layer of the output, where layers differ or did
+  int layers = 0;                     ///< of the output, MTP layers among them
 };
+
+/// The list of `per_layer`, `size` entries long, 0 for layers without experts.
+inline std::string per_layer_text(renaming const& by, std::size_t size) {
+  std::vector<int> counts(size);
+  for (auto const& [layer, count] : by.per_layer) {
+    if (static_cast<std::size_t>(layer) < size) counts[static_cast<std::size_t>(layer)] = count;
+  }
+  return json(counts).dump();
+}
 
 /// The new number of an expert, or nothing where it is dropped.
 inline std::optional<int> new_number(renaming const& by, int layer, int expert) {
@@ -159,13 +170,42 @@ inline bool is_count(renaming const& by, std::string_view text, json_span const&
   });
 }
 
+/// The key with one number of experts per layer, or a member of its list.
+inline bool is_listed(renaming const& by, json_span const& span) {
+  auto const& key = by.family->per_layer_key;
+  auto const size = span.path.size();
+  return is_key(*by.family, span.path, size, key) || (size > 1 && is_key(*by.family, span.path, size - 1, key));
+}
+
+/// The list of experts per layer in the place of the one that is there (as long as it was), of a number, or behind the first key
+/// that holds the number of experts.
+inline void add_list_edit(renaming const& by, std::string_view text, std::vector<json_span> const& spans,
+                          std::vector<text_edit>& edits) {
+  auto const& key = by.family->per_layer_key;
+  json_span const* behind = nullptr;
+  for (auto const& span : spans) {
+    if (is_key(*by.family, span.path, span.path.size(), key)) {
+      auto const value = json::parse(text.substr(span.begin, span.end - span.begin));
+      auto const size = value.is_array() && !by.mtp_dropped ? value.size() : static_cast<std::size_t>(by.layers);
+      edits.push_back({span.begin, span.end, per_layer_text(by, size)});
+      return;
+    }
+    if (behind == nullptr && is_count(by, text, span)) behind = &span;
+  }
+  if (behind == nullptr) return;
+  auto const list = ", " + json(key).dump() + ": " + per_layer_text(by, static_cast<std::size_t>(by.layers));
+  edits.push_back({behind->end, behind->end, list});
+}
+
 /// config.json of the pruned model: every key that holds the number of experts, and names of experts in ignore lists; every other
 /// byte is the source's. Dropping the MTP layers sets their number to 0.
 inline std::string rewrite_config(renaming const& by, std::string_view text, std::string const& file) {
   auto const spans = json_locator{text}.locate();
   auto edits = mention_edits(by, text, spans, file);
+  if (!by.per_layer.empty()) add_list_edit(by, text, spans, edits);
   for (auto const& span : spans) {
-    if (is_count(by, text, span)) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
+    bool const listed = !by.per_layer.empty() && is_listed(by, span);
+    if (!listed && is_count(by, text, span)) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
     if (by.mtp_dropped && is_key(*by.family, span.path, span.path.size(), by.family->mtp_key))
       edits.push_back({span.begin, span.end, "0"});
   }

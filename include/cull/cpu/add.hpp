@@ -25,7 +25,9 @@ struct impl<add_op, on_cpu> {
         double const share = tokens.weights.empty() ? 1.0 : tokens.weights[token];
         if (share == 0) continue;
         int const domain = tokens.domain.empty() ? 0 : tokens.domain[token];
-        routed_token const seen{share, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot)};
+        routed_token const seen{share, static_cast<double>(chosen.weights(token, slot)), tokens.norms(token, slot),
+                                tokens.turns.empty() ? 0.0 : tokens.turns[token],
+                                tokens.losses.rows() == 0 ? 0.0 : tokens.losses(token, slot)};
         auto& cell = to.cell(static_cast<int>(expert), domain);
         sink<std::remove_reference_t<decltype(cell)>> into{cell, tokens.sequence.empty() ? nullptr : &tokens.sequence[token]};
         detail::add_one<Measures...>(seen, into);

@@ -30,8 +30,14 @@ struct keep_only {
   explicit keep_only(array_view<int const, Space> ids) : kept(ids) {}
 
   CULL_HD void operator()(row_ref row) const {
-    for (auto& c : row.candidate) c = 0;
-    for (int const id : kept) row.candidate[id] = 1;
+    std::int64_t next = 0;
+    for (std::int64_t e = 0; e < row.experts(); ++e) {
+      if (next < kept.size() && kept[next] == e) {
+        ++next;
+      } else {
+        row.candidate[e] = 0;
+      }
+    }
   }
   /// Ids in another memory than the host's are taken as they are.
   void check(std::int64_t experts) const {
@@ -49,6 +55,25 @@ struct keep_only {
 template <class T, class Space>
 keep_only(array_view<T, Space>) -> keep_only<Space>;
 keep_only(std::vector<int> const&)->keep_only<host_memory>;
+
+/// Acts as if the router had all rows but one. First in a chain.
+struct leave_out {
+  static constexpr row_part reads = row_part::logits;
+  static constexpr row_part writes = row_part::candidates;
+  static constexpr row_part before = row_part::scores | row_part::chosen;
+
+  int expert;
+
+  explicit leave_out(int id) : expert(id) {}
+
+  CULL_HD void operator()(row_ref row) const { row.candidate[expert] = 0; }
+  void check(std::int64_t experts) const {
+    if (expert < 0 || expert >= experts) {
+      throw error{errc::out_of_range,
+                  "leave_out: there is no expert " + std::to_string(expert) + " among " + std::to_string(experts)};
+    }
+  }
+};
 
 /// Correction bias: added to the scores for the choice only, never to the weights (`weigh_by_choice` apart). `bias` has one value
 /// per expert. Comes before groups are limited, which goes by choice scores.

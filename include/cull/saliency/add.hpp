@@ -45,6 +45,8 @@ struct routed_tokens {
   array_view<int const, Space> sequence = {};    ///< [tokens]: number of a token's sequence; empty: each token is its own
   array_view<int const, Space> domain = {};      ///< [tokens]: place in the observation's domains; empty: the first
   int zero_experts = 0;                          ///< ids after the last expert that may occur and are not observed
+  array_view<double const, Space> turns = {};    ///< [tokens]: as in routed_token; empty: 0 everywhere
+  norm_view<Space> losses = {};                  ///< [tokens, k]: likewise
 };
 
 namespace detail {
@@ -55,9 +57,11 @@ void check_routed_tokens(routing<Space> const& chosen, routed_tokens<Space> cons
   auto const fits = [&](std::int64_t size) { return size == 0 || size == batch; };
   if (chosen.weights.rows() != batch || chosen.weights.cols() != chosen.k() || tokens.norms.rows() != batch ||
       (batch > 0 && tokens.norms.cols() != chosen.k()) || !fits(tokens.weights.size()) || !fits(tokens.sequence.size()) ||
-      !fits(tokens.domain.size())) {
+      !fits(tokens.domain.size()) || !fits(tokens.turns.size()) || !fits(tokens.losses.rows()) ||
+      (tokens.losses.rows() > 0 && tokens.losses.cols() != chosen.k())) {
     throw error{errc::shape_mismatch,
-                "add: ids, gates and norms must be [tokens, k], weights, sequence and domain [tokens] or empty; there are " +
+                "add: ids, gates, norms and losses must be [tokens, k], weights, sequence, domain and turns [tokens] or empty; "
+                "there are " +
                     std::to_string(batch) + " tokens of " + std::to_string(chosen.k()) + " choices"};
   }
 }

@@ -16,6 +16,7 @@
 #include <cull/router/route.hpp>
 #include <cull/router/routing.hpp>
 #include <cull/saliency/add.hpp>
+#include <cull/saliency/block_effects.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -26,6 +27,9 @@ struct block_inputs {
   array_view<double const> weights = {};       ///< as in routed_tokens
   array_view<int const> sequence = {};
   array_view<int const> domain = {};
+  /// [tokens, hidden], the hidden states that the block's output is added to; empty: `turned_gate_norm` sums nothing.
+  matrix_view<float const> residual = {};
+  bool leave_one_out = false;  ///< sum `leave_one_out_loss`: routes again and runs further experts, see `leave_one_out_losses`
 };
 
 /// Runs one MoE block: routes, runs each chosen expert once (dequantised on the fly), sums the routed output and observes.
@@ -48,12 +52,19 @@ class collector {
   template <measure... Measures>
   matrix_view<float const> operator()(block_inputs const& in, observation_slot<Measures...> to) {
     auto const y = run(in);
-    add_to(in, to);
+    routed_tokens<> tokens;
+    if constexpr (observation_slot<Measures...>::template has<measures::turned_gate_norm>) {
+      if (in.residual.data() != nullptr) tokens.turns = turns(in.residual, y);
+    }
+    if constexpr (observation_slot<Measures...>::template has<measures::leave_one_out_loss>) {
+      if (in.leave_one_out) tokens.losses = losses(in);
+    }
+    add_to(in, to, tokens);
     return y;
   }
 
   /// What the experts did, and no output: for blocks whose output nobody needs. Adds the same bits. Where the executor can take
-  /// norms alone.
+  /// norms alone; measures of whole blocks sum nothing.
   template <measure... Measures>
   requires implemented_on<expert_norms_op, Exec>
   void observe(block_inputs const& in, observation_slot<Measures...> to) {
@@ -63,7 +74,7 @@ class collector {
     expert_norms<Precision>(exec_, std::span{std::as_const(layer_->experts)}, expert_input(in), routing_.view(),
                             matrix_view<double>{norms_.data(), tokens_, router_.k()}, model_activation{layer_->activation},
                             use());
-    add_to(in, to);
+    add_to(in, to, {});
   }
 
   /// The routed output only.
@@ -94,13 +105,13 @@ class collector {
   expert_use use() const { return {.gate_on_input = layer_->router.gate_on_input, .zero_experts = layer_->router.zero_experts}; }
 
   template <measure... Measures>
-  void add_to(block_inputs const& in, observation_slot<Measures...> to) {
-    add(exec_, to, output_gates(),
-        {.norms = norms(),
-         .weights = in.weights,
-         .sequence = in.sequence,
-         .domain = in.domain,
-         .zero_experts = layer_->router.zero_experts});
+  void add_to(block_inputs const& in, observation_slot<Measures...> to, routed_tokens<> tokens) {
+    tokens.norms = norms();
+    tokens.weights = in.weights;
+    tokens.sequence = in.sequence;
+    tokens.domain = in.domain;
+    tokens.zero_experts = layer_->router.zero_experts;
+    add(exec_, to, output_gates(), tokens);
   }
 
   void route_tokens(matrix_view<float const> x) {
@@ -108,6 +119,25 @@ class collector {
     router_logits<Precision>(exec_, x, layer_->router_weight, logits);
     route(exec_, router_, matrix_view<float const>{logits}, routing_);
     if (layer_->router.gate_on_input) ones_.assign(static_cast<std::size_t>(x.rows() * router_.k()), 1.0f);
+  }
+
+  array_view<double const> turns(matrix_view<float const> residual, matrix_view<float const> y) {
+    turns_.resize(static_cast<std::size_t>(y.rows()));
+    residual_turns(exec_, residual, y, array_view<double>{turns_});
+    return turns_;
+  }
+
+  matrix_view<double const> losses(block_inputs const& in) {
+    losses_.resize(norms_.size());
+    auto const x = expert_input(in);
+    auto const pairs = tokens_ * router_.k();
+    leave_one_out_losses<Precision>(exec_, router_, *layer_,
+                                    routed_block<>{.logits = {logits_.data(), tokens_, layer_->router_rows()},
+                                                   .inputs = x,
+                                                   .chosen = routing_.view(),
+                                                   .outputs = {outputs_.data(), pairs, x.cols()}},
+                                    matrix_view<double>{losses_.data(), tokens_, router_.k()});
+    return {losses_.data(), tokens_, router_.k()};
   }
 
   matrix_view<float const> expert_input(block_inputs const& in) {
@@ -136,7 +166,7 @@ class collector {
   Layer const* layer_;
   std::int64_t tokens_ = 0;
   std::vector<float> logits_, ones_, entering_, outputs_, sum_, leaving_;
-  std::vector<double> norms_;
+  std::vector<double> norms_, turns_, losses_;
   routing_buffer routing_;
 };
 

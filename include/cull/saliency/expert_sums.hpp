@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -53,6 +54,15 @@ class expert_sums {
     return spread > 0 ? std::sqrt(spread * (n / (n - 1))) / total : 0.0;
   }
 
+  /// Standard error of `sum(weight)` or `sum(gate_norm)` over `sequences` sequences, those without a token of this expert being
+  /// zeros: sqrt(n / (n - 1) * (sum of squares - square of the sum / n)). 0 for fewer than two sequences.
+  double standard_error_of_sum(measures::weight m, std::int64_t sequences) const requires has<measures::weight> {
+    return error_of_total(sum(m), clusters_.nn.value(), sequences);
+  }
+  double standard_error_of_sum(measures::gate_norm m, std::int64_t sequences) const requires has<measures::gate_norm> {
+    return error_of_total(sum(m), clusters_.tt.value(), sequences);
+  }
+
   cluster_products const& clusters() const { return clusters_; }
 
   void merge(expert_sums const& other) {
@@ -79,6 +89,13 @@ class expert_sums {
     measure_state_t<M> state{};
     friend bool operator==(slot const&, slot const&) = default;
   };
+
+  double error_of_total(double total, double squares, std::int64_t sequences) const {
+    auto const n = static_cast<double>(std::max(sequences, clusters_.sequences));
+    if (n < 2) return 0.0;
+    double const spread = std::fma(-total, total / n, squares);
+    return spread > 0 ? std::sqrt(spread * (n / (n - 1))) : 0.0;
+  }
 
   std::tuple<slot<Measures>...> states_{};
   cluster_products clusters_{};

@@ -17,6 +17,8 @@ struct routed_token {
   double weight = 1;  ///< of the token in the calibration set
   double gate = 0;    ///< g: the weight the model's router gives the expert, after renormalisation and scaling
   double norm = 0;    ///< ||f||: L2 norm of the raw expert output, before the gate
+  double turn = 0;    ///< of the token: max(0, 1 - cos(h, h + y)), h the residual before the block and y its routed output
+  double loss = 0;    ///< ||y - y'||^2, y' the routed output of a router without this expert
 };
 
 /// Number of pairs.
@@ -109,15 +111,26 @@ struct max_norm {
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.norm; }
 };
 
+struct turned_gate_norm {
+  static constexpr std::string_view name = "sum_gft";
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * ((t.gate * t.norm) * t.turn); }
+};
+struct leave_one_out_loss {
+  static constexpr std::string_view name = "sum_loss";
+  CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.loss; }
+};
+
 }  // namespace measures
 
-inline constexpr measures::count count{};                          ///< routed tokens, unweighted
-inline constexpr measures::weight weight{};                        ///< sum of w
-inline constexpr measures::gate gate{};                            ///< sum of w * g
-inline constexpr measures::norm norm{};                            ///< sum of w * ||f||
-inline constexpr measures::gate_norm gate_norm{};                  ///< sum of w * (g * ||f||): REAP's numerator
-inline constexpr measures::gate_norm_squared gate_norm_squared{};  ///< sum of w * (g * ||f||)^2
-inline constexpr measures::norm_squared norm_squared{};            ///< sum of w * ||f||^2
-inline constexpr measures::max_norm max_norm{};                    ///< greatest ||f||, whatever the weight
+inline constexpr measures::count count{};                            ///< routed tokens, unweighted
+inline constexpr measures::weight weight{};                          ///< sum of w
+inline constexpr measures::gate gate{};                              ///< sum of w * g
+inline constexpr measures::norm norm{};                              ///< sum of w * ||f||
+inline constexpr measures::gate_norm gate_norm{};                    ///< sum of w * (g * ||f||): REAP's numerator
+inline constexpr measures::gate_norm_squared gate_norm_squared{};    ///< sum of w * (g * ||f||)^2
+inline constexpr measures::norm_squared norm_squared{};              ///< sum of w * ||f||^2
+inline constexpr measures::max_norm max_norm{};                      ///< greatest ||f||, whatever the weight
+inline constexpr measures::turned_gate_norm turned_gate_norm{};      ///< sum of w * ((g * ||f||) * turn): EASY-EP's
+inline constexpr measures::leave_one_out_loss leave_one_out_loss{};  ///< sum of w * ||y - y'||^2
 
 CULL_NAMESPACE_END

@@ -27,6 +27,9 @@ class observation;
 template <measure... Measures>
 class observation_slot {
  public:
+  template <class M>
+  static constexpr bool has = (std::same_as<M, Measures> || ...);
+
   observation_slot(observation<Measures...>& of, std::size_t layer) : of_(&of), layer_(layer) {}
 
   int layer() const { return of_->layers()[layer_]; }
@@ -166,6 +169,12 @@ class observation {
 using default_observation = observation<measures::count, measures::weight, measures::gate, measures::norm, measures::gate_norm,
                                         measures::gate_norm_squared, measures::norm_squared, measures::max_norm>;
 using default_sums = default_observation::sums_type;
+
+/// The default measures and those that need the block around the experts: what a `collector` can gather in one pass.
+using block_observation = observation<measures::count, measures::weight, measures::gate, measures::norm, measures::gate_norm,
+                                      measures::gate_norm_squared, measures::norm_squared, measures::max_norm,
+                                      measures::turned_gate_norm, measures::leave_one_out_loss>;
+using block_sums = block_observation::sums_type;
 
 template <executor Exec>
 observation(Exec const&, observation_layout)
