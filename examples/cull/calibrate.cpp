@@ -11,7 +11,9 @@ namespace {
 struct calibrate_options {
   std::string model, family;
   std::vector<std::string> data, states, emphases;
-  bool by_domain = false;
+  bool by_domain = false, leave_one_out = false;
+  int sequential = 0;
+  std::string criterion = "reap";
   output_options output;
   run_options running;
 };
@@ -27,16 +29,20 @@ std::int64_t never_chosen(engine::observation const& seen) {
 engine::calibration run_model(cull::checkpoint const& model, calibrate_options const& o, progress_line& line) {
   if (!o.states.empty()) {
     std::vector<std::filesystem::path> const files{o.states.begin(), o.states.end()};
-    return engine::calibrate_from_states(
-        model, o.running.exec(), files,
-        {.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens, .progress = std::ref(line)});
+    return engine::calibrate_from_states(model, o.running.exec(), files,
+                                         {.precision = o.running.policy(),
+                                          .batch_tokens = o.running.batch_tokens,
+                                          .leave_one_out = o.leave_one_out,
+                                          .progress = std::ref(line)});
   }
   auto const sequences = read_data(o.data, o.emphases, engine::read_model_config(model).vocabulary);
-  return engine::calibrate(model, o.running.exec(), sequences,
-                           {.precision = o.running.policy(),
-                            .batch_tokens = o.running.batch_tokens,
-                            .by_domain = o.by_domain,
-                            .progress = std::ref(line)});
+  engine::calibration_options options{.precision = o.running.policy(),
+                                      .batch_tokens = o.running.batch_tokens,
+                                      .by_domain = o.by_domain,
+                                      .leave_one_out = o.leave_one_out,
+                                      .progress = std::ref(line)};
+  if (o.sequential > 0) options.sequential = {{o.sequential, std::max(1, model.router().groups)}, o.criterion};
+  return engine::calibrate(model, o.running.exec(), sequences, options);
 }
 
 void calibrate(calibrate_options const& o, console const& out) {
@@ -58,6 +64,7 @@ void calibrate(calibrate_options const& o, console const& out) {
               {"threads", result.threads},
               {"seconds", result.seconds},
               {"never_chosen", never},
+              {"settings", result.observation.provenance().settings},
               {"precision", o.running.precision},
               {"out", o.output.path}});
 }
@@ -78,9 +85,21 @@ void add_calibrate(CLI::App& app, console& out, action& run) {
   verb->add_option("--emphasize", o->emphases, "TOKEN:RADIUS:WEIGHT multiplies the weight of tokens near each TOKEN")
       ->excludes(states);
   verb->add_flag("--by-domain", o->by_domain, "keep the sums of each domain apart")->excludes(states);
+  verb->add_flag("--leave-one-out", o->leave_one_out,
+                 "also sum what the routed output loses without each expert (criterion leave_one_out); runs one more expert for "
+                 "every top-k chosen ones");
+  verb->add_option("--sequential", o->sequential,
+                   "prune each layer to so many experts as soon as it is measured, so that later layers see the pruned prefix; "
+                   "runs every layer twice (default: all layers see the whole model)")
+      ->check(CLI::Range(1, 65536))
+      ->excludes(states);
+  std::vector<std::string> names{cull::criteria::names.begin(), cull::criteria::names.end()};
+  names.insert(names.end(), cull::criteria::block_names.begin(), cull::criteria::block_names.end());
+  verb->add_option("--criterion", o->criterion, "of --sequential")->check(CLI::IsMember(names))->capture_default_str();
   o->output.add_to(*verb, "observation file to write");
   o->running.add_to(*verb);
   verb->callback([=, &out, &run] {
+    if (o->criterion == "leave_one_out" && o->sequential > 0) o->leave_one_out = true;
     if (o->data.empty() && o->states.empty()) throw CLI::RequiredError{"--data or --states"};
     run = [=, &out] { calibrate(*o, out); };
   });

@@ -32,9 +32,9 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "The way: inspect -> calibrate -> plan -> apply -> verify -> eval -> report. Each verb has an example under --help.");
-  for (auto const add : {program::add_inspect, program::add_calibrate, program::add_merge, program::add_plan, program::add_apply,
-                         program::add_verify, program::add_convert, program::add_eval, program::add_generate, program::add_report,
-                         program::add_kit}) {
+  for (auto const add : {program::add_inspect, program::add_calibrate, program::add_merge, program::add_plan,
+                         program::add_compare, program::add_apply, program::add_verify, program::add_convert, program::add_eval,
+                         program::add_generate, program::add_report, program::add_kit}) {
     add(app, out, run);
   }
   try {

@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "observations.hpp"
 #include "options.hpp"
 #include "verbs.hpp"
 
 namespace program {
 namespace {
 
-void merge(std::vector<std::string> const& files, output_options const& output, console const& out) {
-  output.check();
-  auto total = cull::load_observation(files.front());
-  for (std::size_t i = 1; i < files.size(); ++i) {
-    try {
-      total = cull::merge(total, cull::load_observation(files[i]));
-    } catch (cull::error const& problem) {
-      if (!problem.where().file.empty()) throw;
-      throw cull::error{problem.code(), problem.what(), {.file = files[i]}};
-    }
-  }
+template <class Observation>
+void merge_as(std::vector<std::string> const& files, output_options const& output, console const& out) {
+  auto total = cull::load_observation<Observation>(files.front());
+  for (std::size_t i = 1; i < files.size(); ++i) total = merged(total, cull::load_observation<Observation>(files[i]), files[i]);
   cull::save(total, output.path, output.policy());
   auto const sequences = total.provenance().sequences.size();
   out.say("merged " + std::to_string(files.size()) + " observations of " + std::to_string(sequences) + " sequences into " +
           output.path);
   out.result({{"observations", files.size()}, {"sequences", sequences}, {"out", output.path}});
+}
+
+/// What all files hold is merged.
+void merge(std::vector<std::string> const& files, output_options const& output, console const& out) {
+  output.check();
+  if (have_block_measures(files)) {
+    merge_as<cull::block_observation>(files, output, out);
+  } else {
+    merge_as<cull::default_observation>(files, output, out);
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ void add_inspect(CLI::App& app, console& out, action& run);
 void add_calibrate(CLI::App& app, console& out, action& run);
 void add_merge(CLI::App& app, console& out, action& run);
 void add_plan(CLI::App& app, console& out, action& run);
+void add_compare(CLI::App& app, console& out, action& run);
 void add_apply(CLI::App& app, console& out, action& run);
 void add_verify(CLI::App& app, console& out, action& run);
 void add_convert(CLI::App& app, console& out, action& run);

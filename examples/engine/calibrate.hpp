@@ -2,14 +2,23 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <cull/selection.hpp>
+
 #include <engine/decoder.hpp>
 
 namespace engine {
+
+/// Later layers see the model as it will be: each layer is pruned as soon as it has been observed.
+struct sequential_pruning {
+  cull::keep budget;
+  std::string criterion = "reap";
+};
 
 struct calibration_options {
   engine::precision precision = engine::precision::f32;
@@ -17,11 +26,14 @@ struct calibration_options {
   bool by_domain = false;                 ///< sums per domain; otherwise over all
   std::vector<std::string> domains = {};  ///< with by_domain: names in their order; empty: those of the sequences, sorted
   std::optional<std::int64_t> index_topk = {};
+  bool leave_one_out = false;  ///< also sum what each expert is missed for: one more expert run for every top_k
+  std::optional<sequential_pruning> sequential = {};  ///< empty: all layers see the whole model
   std::function<void(std::string_view stage, std::int64_t done, std::int64_t total)> progress = {};
 };
 
 struct calibration {
   engine::observation observation;  ///< of every MoE layer, MTP included, with provenance
+  cull::selection pruned = {};      ///< with `sequential`: what later layers did not see
   std::int64_t tokens = 0;
   std::int64_t batches = 0;  ///< of all layers together
   int threads = 0;
@@ -32,7 +44,9 @@ struct calibration {
 std::string settings_text(precision policy);
 
 /// Runs the model over the sequences and sums what its experts do. The observation is the same bits whatever batch_tokens, the
-/// number of threads and the order of the sequences; parts of a set, calibrated apart, merge to the whole one's bits.
+/// number of threads and the order of the sequences; parts of a set, calibrated apart, merge to the whole one's bits. With
+/// `sequential` the experts that stay depend on the whole set, and the settings hold their digest: such an observation merges
+/// only with those that saw the same prefix.
 calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::span<sequence const> sequences,
                       calibration_options const& options = {});
 

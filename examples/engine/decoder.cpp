@@ -27,6 +27,13 @@ void show_logits(head const& output, token_table const& tokens, buffer const& no
   }
 }
 
+void show_rows(token_table const& tokens, buffer const& normed, logits_hook const& hook) {
+  for (std::int64_t s = 0; s < tokens.sequences(); ++s) {
+    auto const first = tokens.starts[static_cast<std::size_t>(s)];
+    hook(s, normed.view().rows(first, tokens.starts[static_cast<std::size_t>(s + 1)] - first));
+  }
+}
+
 /// Rows of `from` that have a successor in their sequence, in the order of `to`.
 buffer with_successor(buffer const& from, token_table const& all, token_table const& to) {
   buffer out{to.rows(), from.cols()};
@@ -63,6 +70,7 @@ run_counters decoder::run(std::span<sequence const> sequences, layer_hooks const
     counters.batches += pass(layer{model_, config_, number, products_}, hidden);
   }
   buffer const normed = head_.norm()(hidden.view());
+  if (hooks.on_normed) show_rows(tokens, normed, hooks.on_normed);
   if (hooks.on_logits) show_logits(head_, tokens, normed, hooks.on_logits);
   if (!config_.has_mtp || !wants_mtp(hooks)) return counters;
 

@@ -25,7 +25,12 @@ struct decoder_options {
 /// shorter. Views are valid during the call. A hook that is not set costs nothing.
 struct layer_hooks {
   observation* observer = nullptr;  ///< counts every MoE layer's routed tokens with the sequences' weights
-  std::function<void(std::int64_t sequence, matrix_view<float const> logits)> on_logits = {};      ///< [tokens, vocabulary]
+  bool leave_one_out = false;       ///< and sums what single experts are missed for
+  /// Asked after a MoE layer was observed: which of its experts stay. Later layers then see the pruned prefix; every MoE layer is
+  /// run twice.
+  std::function<std::vector<int>(int layer)> prune_after = {};
+  std::function<void(std::int64_t sequence, matrix_view<float const> normed)> on_normed = {};  ///< [tokens, hidden], final norm
+  std::function<void(std::int64_t sequence, matrix_view<float const> logits)> on_logits = {};  ///< [tokens, vocabulary]
   std::function<void(std::int64_t sequence, matrix_view<float const> logits)> on_mtp_logits = {};  ///< [tokens - 1, vocabulary]
   std::function<void(int layer, std::int64_t sequence, cull::routing<> const&)> on_routing = {};
   /// Per token the positions it attends to, empty for all; only layers that have an indexer.

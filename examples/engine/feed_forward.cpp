@@ -2,6 +2,7 @@
 #include <engine/feed_forward.hpp>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include <cull/expert.hpp>
@@ -35,16 +36,21 @@ class expert_layer final : public feed_forward {
   expert_layer(cull::checkpoint const& model, model_config const& config, int number, std::string const& prefix,
                dense const& products)
       : layer_(model.moe_layer(number)),
-        collect_{products.exec(), cull::model_router(layer_), layer_, Precision{}},
+        exec_(products.exec()),
+        kept_(all_rows()),
+        collect_(collector()),
         shared_(load_shared(model, config, prefix, products)) {}
 
   buffer operator()(matrix_view<float const> x, moe_watch const& watch) override {
-    auto const routed =
-        watch.observer == nullptr
-            ? collect_.run({.router_input = x})
-            : collect_({.router_input = x, .weights = watch.weights, .sequence = watch.sequence, .domain = watch.domain},
-                       watch.observer->at(layer_.number));
-    if (watch.routing) watch.routing(collect_.routing());
+    auto const routed = watch.observer == nullptr ? collect_->run({.router_input = x})
+                                                  : (*collect_)({.router_input = x,
+                                                                 .weights = watch.weights,
+                                                                 .sequence = watch.sequence,
+                                                                 .domain = watch.domain,
+                                                                 .residual = watch.residual,
+                                                                 .leave_one_out = watch.leave_one_out},
+                                                                watch.observer->at(layer_.number));
+    if (watch.routing) watch.routing(collect_->routing());
     buffer out = shared_ ? (*shared_)(x) : buffer{x.rows(), x.cols()};
     for (std::int64_t t = 0; t < x.rows(); ++t) {
       for (std::int64_t i = 0; i < x.cols(); ++i) out.row(t)[i] = routed(t, i) + out.row(t)[i];
@@ -52,10 +58,30 @@ class expert_layer final : public feed_forward {
     return out;
   }
 
+  void keep_only(std::vector<int> const& kept) override {
+    kept_ = kept;
+    for (std::int64_t row = layer_.router_rows() - layer_.router.zero_experts; row < layer_.router_rows(); ++row)
+      kept_.push_back(static_cast<int>(row));
+    collect_.emplace(collector());
+  }
+
  private:
+  using restricted_router = decltype(cull::keep_only{cull::array_view<int const>{}} | std::declval<cull::model_router>());
+  using collector_type = cull::collector<cull::on_cpu, restricted_router, cull::moe_layer<>, Precision>;
+
+  std::vector<int> all_rows() const {
+    std::vector<int> out(static_cast<std::size_t>(layer_.router_rows()));
+    std::iota(out.begin(), out.end(), 0);
+    return out;
+  }
+  collector_type collector() const {
+    return {exec_, cull::keep_only{cull::array_view<int const>{kept_}} | cull::model_router(layer_), layer_, Precision{}};
+  }
+
   cull::moe_layer<> layer_;
-  cull::collector<cull::on_cpu, decltype(cull::model_router(std::declval<cull::moe_layer<>&>())), cull::moe_layer<>, Precision>
-      collect_;
+  cull::on_cpu exec_;
+  std::vector<int> kept_;
+  std::optional<collector_type> collect_;
   std::optional<gated_mlp> shared_;
 };
 

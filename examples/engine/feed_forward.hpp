@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <cull/router.hpp>
 #include <cull/saliency.hpp>
@@ -13,7 +14,7 @@
 
 namespace engine {
 
-using observation = cull::default_observation;
+using observation = cull::block_observation;
 
 /// What a batch's MoE layers report, and to whom.
 struct moe_watch {
@@ -21,6 +22,8 @@ struct moe_watch {
   cull::array_view<double const> weights = {};  ///< per token; these three only matter to `observer`
   cull::array_view<int const> sequence = {};
   cull::array_view<int const> domain = {};
+  matrix_view<float const> residual = {};  ///< hidden states before the block
+  bool leave_one_out = false;
   std::function<void(cull::routing<> const&)> routing = {};
 };
 
@@ -43,6 +46,8 @@ class feed_forward {
   virtual ~feed_forward() = default;
   /// Output `[m, hidden]` for the normed input `x`.
   virtual buffer operator()(matrix_view<float const> x, moe_watch const& watch) = 0;
+  /// From now on as if the layer had only these routed experts; ids ascending. Nothing for dense layers.
+  virtual void keep_only(std::vector<int> const&) {}
 };
 
 /// Dense, or routed experts and a shared one, as config.json has it for that layer.

@@ -28,7 +28,9 @@ layer::layer(cull::checkpoint const& model, model_config const& config, int numb
 
 void layer::operator()(matrix_view<float> hidden, std::span<token_place const> places, moe_watch const& watch) const {
   add(hidden, (*attention_)(input_norm_(hidden).view(), places));
-  add(hidden, (*feed_forward_)(post_attention_norm_(hidden).view(), watch));
+  auto seen = watch;
+  seen.residual = hidden;
+  add(hidden, (*feed_forward_)(post_attention_norm_(hidden).view(), seen));
 }
 
 }  // namespace engine

@@ -24,6 +24,9 @@ class layer {
   /// Takes the tokens at `places` one layer on, `hidden` `[m, hidden]` in place. Tokens of a sequence arrive in order.
   void operator()(matrix_view<float> hidden, std::span<token_place const> places, moe_watch const& watch) const;
 
+  /// From now on as if the layer had only these routed experts; ids ascending.
+  void keep_only(std::vector<int> const& kept) const { feed_forward_->keep_only(kept); }
+
  private:
   int number_;
   bool full_;

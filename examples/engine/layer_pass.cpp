@@ -24,12 +24,31 @@ std::vector<token_place> layer_pass::places(std::vector<layer_cache>& caches) {
 }
 
 std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
+  auto* const observer = hooks_.observer;
+  bool const observed =
+      observer != nullptr && std::binary_search(observer->layers().begin(), observer->layers().end(), through.number());
+  std::int64_t batches = 0;
+  if (observed && hooks_.prune_after) {
+    buffer unpruned = hidden;
+    batches += take(through, unpruned, observer);
+    observer->at(through.number()).finish();
+    through.keep_only(hooks_.prune_after(through.number()));
+    batches += take(through, hidden, nullptr);
+  } else {
+    batches += take(through, hidden, observer);
+    if (observed) observer->at(through.number()).finish();  // sequences are complete here, and open ones need memory
+  }
+  show(through, hidden);
+  return batches;
+}
+
+std::int64_t layer_pass::take(layer const& through, buffer& hidden, observation* observer) {
   std::vector<layer_cache> caches(static_cast<std::size_t>(tokens_.sequences()),
                                   layer_cache{config_.cached_values(), config_.cached_index_values()});
   auto const all = places(caches);
   routed_ids_.clear();
   routed_weights_.clear();
-  moe_watch watch{.observer = hooks_.observer};
+  moe_watch watch{.observer = observer, .leave_one_out = hooks_.leave_one_out};
   if (hooks_.on_routing) {
     watch.routing = [this](cull::routing<> const& of) {
       for (std::int64_t t = 0; t < of.ids.rows(); ++t) {
@@ -50,11 +69,6 @@ std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
             std::span{all}.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), watch);
     if (hooks_.progress) hooks_.progress(stage, first + count, tokens_.rows());
   }
-  auto* const observer = hooks_.observer;
-  bool const observed =
-      observer != nullptr && std::binary_search(observer->layers().begin(), observer->layers().end(), through.number());
-  if (observed) observer->at(through.number()).finish();  // sequences are complete here, and open ones need memory
-  show(through, hidden);
   return batches;
 }
 

@@ -16,6 +16,7 @@ class layer_pass {
   std::int64_t operator()(layer const& through, buffer& hidden);
 
  private:
+  std::int64_t take(layer const& through, buffer& hidden, observation* observer);
   std::vector<token_place> places(std::vector<layer_cache>& caches);
   void show(layer const& after, buffer const& hidden) const;
 

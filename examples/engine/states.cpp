@@ -36,33 +36,44 @@ recording read(cull::safetensors_file const& file, std::string const& name, std:
   return {cull::detail::plain_values({info, bytes}), static_cast<std::int64_t>(info->shape[0]), hidden};
 }
 
+/// Returns whether every file has the layer's residuals.
 template <class Precision>
-void observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number, std::span<cull::safetensors_file const> files,
+bool observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number, std::span<cull::safetensors_file const> files,
                    std::span<XXH3_state_t> hashes, calibration_options const& options, calibration& out) {
   auto const layer = model.moe_layer(number);
   cull::collector collect{exec, cull::model_router(layer), layer, Precision{}};
+  bool residuals = true;
   for (std::size_t f = 0; f < files.size(); ++f) {
     auto const suffix = std::to_string(number);
     auto const block = read(files[f], "block_input." + suffix, layer.hidden(), hashes[f]);
     auto const expert = read(files[f], "expert_input." + suffix, layer.hidden(), hashes[f]);
+    auto const residual = read(files[f], "residual." + suffix, layer.hidden(), hashes[f]);
     if (block.values.empty())
       throw cull::error{
           cull::errc::not_found, "is not recorded", {.file = files[f].path().string(), .tensor = "block_input." + suffix}};
-    if (!expert.values.empty() && expert.rows != block.rows)
-      throw cull::error{cull::errc::shape_mismatch,
-                        "has another number of tokens than block_input." + suffix,
-                        {.file = files[f].path().string(), .tensor = "expert_input." + suffix}};
+    for (auto const& [name, other] : {std::pair{"expert_input.", &expert}, std::pair{"residual.", &residual}}) {
+      if (!other->values.empty() && other->rows != block.rows)
+        throw cull::error{cull::errc::shape_mismatch,
+                          "has another number of tokens than block_input." + suffix,
+                          {.file = files[f].path().string(), .tensor = name + suffix}};
+    }
+    residuals = residuals && !residual.values.empty();
     auto const step = options.batch_tokens > 0 ? options.batch_tokens : block.rows;
     for (std::int64_t first = 0; first < block.rows; first += step, ++out.batches) {
       auto const count = std::min(step, block.rows - first);
       std::vector<int> const sequence(static_cast<std::size_t>(count), static_cast<int>(f));
-      collect({.router_input = block.rows_of(first, count), .expert_input = expert.rows_of(first, count), .sequence = sequence},
+      collect({.router_input = block.rows_of(first, count),
+               .expert_input = expert.rows_of(first, count),
+               .sequence = sequence,
+               .residual = residual.rows_of(first, count),
+               .leave_one_out = options.leave_one_out},
               out.observation.at(number));
       if (options.progress) options.progress("layer " + suffix, first + count, block.rows);
     }
     out.tokens += number == model.moe_layers().front() ? block.rows : 0;
   }
   out.observation.at(number).finish();
+  return residuals;
 }
 
 }  // namespace
@@ -74,16 +85,18 @@ calibration calibrate_from_states(cull::checkpoint const& model, cull::on_cpu ex
   for (auto const& path : files) recordings.emplace_back(path);
   std::vector<XXH3_state_t> hashes(recordings.size());
   for (auto& hash : hashes) XXH3_128bits_reset(&hash);
-  calibration out{.observation = cull::observation{exec, {.layers = model.moe_layers(), .experts = model.experts()}}};
+  calibration out{.observation = observation{exec, {.layers = model.moe_layers(), .experts = model.expert_counts()}}};
+  bool residuals = true;
   for (int const layer : model.moe_layers()) {
-    if (options.precision == precision::bf16) {
-      observe_layer<cull::bf16_precision>(model, exec, layer, recordings, hashes, options, out);
-    } else {
-      observe_layer<cull::f32_precision>(model, exec, layer, recordings, hashes, options, out);
-    }
+    bool const complete = options.precision == precision::bf16
+                              ? observe_layer<cull::bf16_precision>(model, exec, layer, recordings, hashes, options, out)
+                              : observe_layer<cull::f32_precision>(model, exec, layer, recordings, hashes, options, out);
+    residuals = residuals && complete;
   }
   auto& provenance = out.observation.provenance();
   provenance = {model.digest(), settings_text(options.precision), {}};
+  if (options.leave_one_out) provenance.settings += ";leave_one_out";
+  if (!residuals) provenance.settings += ";no_residuals";
   for (auto const& hash : hashes) {
     auto const value = XXH3_128bits_digest(&hash);
     provenance.sequences.push_back({value.high64, value.low64});

@@ -59,7 +59,7 @@ void check_keep_sets(engine::observation const& seen, std::string const& set) {
   for (auto const& entry : keep.at("sets").at(set).items()) {
     auto const& name = entry.key();
     auto const& layers = entry.value();
-    auto const chosen = cull::select(seen, cull::criterion_by_name(name), cull::keep{42});
+    auto const chosen = cull::select(seen, cull::criterion_by_name<cull::block_sums>(name), cull::keep{42});
     REQUIRE(chosen.layers.size() == layers.size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
       CAPTURE(name);
