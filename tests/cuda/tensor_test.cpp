@@ -81,6 +81,8 @@ void check_dequantize(shape s, std::uint64_t seed, std::int64_t extra_stride = 0
       different += same_bits(got[i], expected[i]) ? 0 : 1;
     }
   }
+  INFO(executed_bodies::readable(typeid(F).name()), " to ", executed_bodies::readable(typeid(T).name()), ", ", s.rows, " x ",
+       s.cols);
   CHECK(different == 0);
 }
 

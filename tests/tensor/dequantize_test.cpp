@@ -201,3 +201,20 @@ TEST_CASE("dequantize: shapes must agree and columns fill groups") {
   CHECK(refused(matrix<counted>{{1.0f}, 2, 6}, 2, 6) == errc::shape_mismatch);
   CHECK(!refused(matrix<counted>{{1.0f}, 0, 8}, 0, 8));
 }
+
+TEST_CASE("dequantize to f16 is the f32 value rounded once, small and large") {
+  for (std::int64_t const rows : {2, 300}) {
+    std::int64_t const cols = 96;
+    std::vector<std::uint8_t> codes(static_cast<std::size_t>(rows * cols / 2)), scales(static_cast<std::size_t>(rows * cols / 16));
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i * 37 + i / 7);
+    for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = static_cast<std::uint8_t>(i * 11 % 127);
+    cull::matrix<cull::nvfp4_modelopt> const m{{codes.data(), scales.data(), 0.37f, cols}, rows, cols};
+    std::vector<float> single(static_cast<std::size_t>(rows * cols));
+    std::vector<cull::f16> half(single.size());
+    cull::dequantize(cull::on_cpu{}, m, cull::matrix_view<float>{single.data(), rows, cols});
+    cull::dequantize(cull::on_cpu{}, m, cull::matrix_view<cull::f16>{half.data(), rows, cols});
+    std::int64_t different = 0;
+    for (std::size_t i = 0; i < half.size(); ++i) different += half[i] == cull::f16::encode(single[i]) ? 0 : 1;
+    CHECK(different == 0);
+  }
+}

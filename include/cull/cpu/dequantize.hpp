@@ -22,7 +22,7 @@ struct impl<dequantize_op, on_cpu> {
   static void run(on_cpu const& exec, matrix<F> const& source, matrix_view<T> target) {
 #if CULL_X86
     // Tables take a microsecond, which a small matrix does not repay.
-    if constexpr (detail::packed_rows<F>::known) {
+    if constexpr (detail::packed_rows<F>::known && !std::is_same_v<T, f16>) {
       bool const large = source.rows * source.cols >= 4096;
       if (large && exec.level() >= isa::avx512) return unpack<detail::unpack_avx512>(exec, source, target);
       if (large && exec.level() == isa::avx2) return unpack<detail::unpack_avx2>(exec, source, target);
