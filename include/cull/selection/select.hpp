@@ -157,8 +157,9 @@ selection select(observation<Measures...> const& seen, Criterion&& score_of, lay
         select_layer(scores, {count->second, budget.groups}, safe == stay.end() ? std::vector<int>{} : safe->second));
     out.layers.back().layer = layer;
     for (int e = 0; e < seen.experts(layer); ++e) {
-      if constexpr (requires { seen.sums(layer, e).count(); }) {
-        if (seen.sums(layer, e).count() == 0) out.layers.back().never_chosen.push_back(e);
+      auto const sums = seen.sums(layer, e);
+      if constexpr (requires { sums.count(); }) {
+        if (sums.count() == 0) out.layers.back().never_chosen.push_back(e);
       }
     }
   }
