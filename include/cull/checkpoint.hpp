@@ -10,6 +10,7 @@
 #include <cull/checkpoint/conversion_verifier.hpp>
 #include <cull/checkpoint/convert.hpp>
 #include <cull/checkpoint/fit.hpp>
+#include <cull/checkpoint/input_scales.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/observation_file.hpp>
 #include <cull/checkpoint/open.hpp>
@@ -18,5 +19,6 @@
 #include <cull/checkpoint/pruned_layout.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
 #include <cull/checkpoint/safetensors_writer.hpp>
+#include <cull/checkpoint/serving_checks.hpp>
 #include <cull/checkpoint/verify.hpp>
 #include <cull/selection.hpp>

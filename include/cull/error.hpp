@@ -23,6 +23,7 @@ enum class errc {
   duplicate_data,     ///< the same calibration sequence would be counted twice
   // files
   io,                 ///< the operating system refused; the text has its reason
+  no_space,           ///< disk or quota is full
   not_found,          ///< file, directory or tensor is missing
   already_exists,     ///< the destination exists and would be overwritten
   not_safetensors,    ///< the file is something else

@@ -2,6 +2,7 @@
 // What apply writes, read back by a reader that shares nothing with it.
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <numeric>
 #include <regex>
 
@@ -15,7 +16,8 @@ bool same(test_support::tensor const& a, test_support::tensor const& b) {
   return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes;
 }
 
-/// The tensors that a pruned model must have, from the plan and a regular expression over names.
+/// The tensors that a pruned model must have, from the plan and a regular
+/// expression over names.
 std::map<std::string, test_support::tensor> expected(cull::pruning_plan const& plan, bool with_mtp = true) {
   static std::regex const expert{R"(model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(.*))"},
       router{R"(model\.layers\.(\d+)\.mlp\.gate\..*)"};
@@ -57,13 +59,20 @@ void check_tensors(std::map<std::string, test_support::tensor> const& wanted, fs
   auto const index = nlohmann::json::parse(slurp(dir / "model.safetensors.index.json"));
   CHECK(index.at("metadata").at("total_size") == total);
   CHECK(index.at("weight_map").size() == written.size());
-  for (auto const& [name, shard] : index.at("weight_map").items())
-    CHECK(test_support::read_safetensors(dir / shard.get<std::string>()).contains(name) == true);
+  std::map<std::string, std::string> shard_of;
+  for (auto const& entry : fs::directory_iterator{dir}) {
+    if (entry.path().extension() != ".safetensors") continue;
+    for (auto const& [name, t] : test_support::read_safetensors(entry.path().string()))
+      shard_of[name] = entry.path().filename().string();
+  }
+  CHECK(index.at("weight_map").get<std::map<std::string, std::string>>() == shard_of);
 }
 
 }  // namespace
 
-TEST_CASE("apply: every surviving tensor has its source's bytes, everything else is copied, twice the same directory") {
+TEST_CASE(
+    "apply: every surviving tensor has its source's bytes, everything "
+    "else is copied, twice the same directory") {
   scratch_folder const folder;
   auto const plan = oracle_plan();
   auto const report = cull::apply(model(), plan, folder / "a");
@@ -132,19 +141,29 @@ TEST_CASE("apply: MTP dropped, or pruned by another layer's keep-set") {
   CHECK(cull::find_differences(model(), plan, folder / "copy").failures.empty());
 }
 
-TEST_CASE("apply: stopped at any point, it goes on and ends with the same bytes") {
+/// Applies until `share` of all ranges have been begun.
+cull::error stop_after(double share, cull::pruning_plan const& plan, fs::path const& out, int threads = 1) {
+  std::int64_t ranges = 0;
+  scratch_folder const folder;
+  cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return ++ranges < 0; }, .threads = threads});
+  std::int64_t asked = 0;
+  auto const limit = static_cast<std::int64_t>(share * static_cast<double>(ranges));
+  return failure_of(
+      [&] { cull::apply(model(), plan, out, {.cancelled = [&] { return asked++ >= limit; }, .threads = threads}); });
+}
+
+TEST_CASE(
+    "apply: stopped at any point, it goes on and ends with the same "
+    "bytes, whatever the threads") {
   scratch_folder const folder;
   auto const plan = oracle_plan();
-  cull::apply(model(), plan, folder / "whole");
+  cull::apply(model(), plan, folder / "whole", {.threads = 1});
   auto const wanted = contents(folder / "whole");
   bool any_resumed = false;
-  for (int stop = 0; stop < 12; ++stop) {
+  for (int stop = 0; stop < 20; ++stop) {
     CAPTURE(stop);
     auto const out = folder / "out";
-    int asked = 0;
-    // Each shard is thousands of small pieces: stop early, in the middle and late.
-    int const limit = stop * stop * 21;
-    auto const problem = failure_of([&] { cull::apply(model(), plan, out, {.cancelled = [&] { return asked++ >= limit; }}); });
+    auto const problem = stop_after(stop / 20.0, plan, out, 1 + stop % 4);
     REQUIRE(problem.code() == cull::errc::cancelled);
     CHECK_FALSE(fs::exists(out));
     CHECK(fs::exists(folder / "out.partial"));
@@ -152,7 +171,7 @@ TEST_CASE("apply: stopped at any point, it goes on and ends with the same bytes"
     for (auto const& entry : fs::directory_iterator{folder / "out.partial"})
       finished += entry.path().filename().string().starts_with('.') ? 0 : 1;
     any_resumed = any_resumed || finished > 0;
-    auto const report = cull::apply(model(), plan, out);
+    auto const report = cull::apply(model(), plan, out, {.threads = 1 + stop % 3});
     CHECK(contents(out) == wanted);
     CHECK(report.resumed == finished);
     CHECK_FALSE(fs::exists(folder / "out.partial"));
@@ -161,14 +180,15 @@ TEST_CASE("apply: stopped at any point, it goes on and ends with the same bytes"
   CHECK(any_resumed);
 }
 
-TEST_CASE("apply: a directory begun with another plan is not continued; a cut journal line counts for nothing") {
+TEST_CASE(
+    "apply: a directory begun with another plan or model is not "
+    "continued; a cut journal line counts for nothing") {
   scratch_folder const folder;
-  auto const stop_after = [&](cull::pruning_plan const& plan, int pieces) {
-    int asked = 0;
-    return code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= pieces; }}); });
-  };
-  CHECK(stop_after(oracle_plan("code"), 2300) == cull::errc::cancelled);
+  CHECK(stop_after(0.8, oracle_plan("code"), folder / "out").code() == cull::errc::cancelled);
   CHECK(code_of([&] { cull::apply(model(), oracle_plan("term"), folder / "out"); }) == cull::errc::already_exists);
+  copy_tree(model_dir(), folder / "newer");
+  auto const newer = cull::checkpoint::open(folder / "newer");
+  CHECK(code_of([&] { cull::apply(newer, oracle_plan("code"), folder / "out"); }) == cull::errc::already_exists);
   auto const journal = folder / "out.partial/.cull-journal";
   auto const text = slurp(journal);
   spill(journal, text.substr(0, text.size() - 4));
@@ -177,14 +197,22 @@ TEST_CASE("apply: a directory begun with another plan is not continued; a cut jo
   CHECK(contents(folder / "out") == contents(folder / "other"));
 }
 
-TEST_CASE("apply: a finished file that was changed meanwhile in size is written again") {
+TEST_CASE(
+    "apply: a finished file that was changed meanwhile is written again: "
+    "in size always, in a byte when asked to look") {
   scratch_folder const folder;
   auto const plan = oracle_plan();
-  int asked = 0;
-  CHECK(code_of([&] { cull::apply(model(), plan, folder / "out", {.cancelled = [&] { return asked++ >= 2300; }}); }) ==
-        cull::errc::cancelled);
-  fs::resize_file(folder / "out.partial/model-00001-of-00003.safetensors", 100);
-  cull::apply(model(), plan, folder / "out");
+  auto const first = folder / "out.partial/model-00001-of-00003.safetensors";
+  CHECK(stop_after(0.8, plan, folder / "out").code() == cull::errc::cancelled);
+  fs::resize_file(first, 100);
+  CHECK(cull::apply(model(), plan, folder / "out").resumed == 1);
+  CHECK(cull::find_differences(model(), plan, folder / "out").failures.empty());
+  fs::remove_all(folder / "out");
+  CHECK(stop_after(0.8, plan, folder / "out").code() == cull::errc::cancelled);
+  auto text = slurp(first);
+  text[text.size() / 2] ^= 1;
+  spill(first, text);
+  CHECK(cull::apply(model(), plan, folder / "out", {.resume = cull::resume_check::digest}).resumed == 1);
   CHECK(cull::find_differences(model(), plan, folder / "out").failures.empty());
 }
 
@@ -206,7 +234,9 @@ TEST_CASE("apply: destinations that would destroy something") {
   CHECK(contents(folder / "m") == contents(model_dir()));
 }
 
-TEST_CASE("apply: side files travel, hidden ones and foreign weights do not; one file without an index stays one") {
+TEST_CASE(
+    "apply: side files travel, hidden ones and foreign weights do not; "
+    "one file without an index stays one") {
   scratch_folder const folder;
   auto const tensors = all_tensors(model_dir());
   fs::create_directories(folder / "m/templates");
@@ -233,4 +263,148 @@ TEST_CASE("apply: side files travel, hidden ones and foreign weights do not; one
   auto const written = all_tensors(folder / "out"), wanted = expected(oracle_plan());
   REQUIRE(written.size() == wanted.size());
   for (auto const& [name, t] : wanted) REQUIRE(same(written.at(name), t));
+}
+
+namespace {
+
+std::uint64_t data_bytes(fs::path const& shard) {
+  std::uint64_t out = 0;
+  for (auto const& [name, t] : test_support::read_safetensors(shard.string())) out += t.bytes.size();
+  return out;
+}
+
+std::vector<std::string> shard_names(fs::path const& dir) {
+  std::vector<std::string> out;
+  for (auto const& [name, text] : contents(dir)) {
+    if (name.ends_with(".safetensors")) out.push_back(name);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "apply: shards of a given size, as greedily as can be; one shard "
+    "needs no index") {
+  scratch_folder const folder;
+  auto plan = oracle_plan();
+  plan.shard_bytes = 700'000;
+  cull::apply(model(), plan, folder / "cut");
+  check_tensors(expected(plan), folder / "cut");
+  auto const names = shard_names(folder / "cut");
+  REQUIRE(names.size() >= 7);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    char wanted[64];
+    std::snprintf(wanted, sizeof wanted, "model-%05zu-of-%05zu.safetensors", i + 1, names.size());
+    CHECK(names[i] == wanted);
+    CHECK(data_bytes(folder / "cut" / names[i]) <= 700'000);
+    // The next tensor would not have fitted: the largest of this model has
+    // 278,528 bytes.
+    if (i + 1 < names.size()) CHECK(data_bytes(folder / "cut" / names[i]) > 700'000 - 278'528);
+  }
+  CHECK(cull::load_plan(folder / "cut/cull-plan.json").shard_bytes == 700'000);
+  CHECK(cull::find_differences(model(), plan, folder / "cut").failures.empty());
+  CHECK_FALSE(cull::find_differences(model(), oracle_plan(), folder / "cut").failures.empty());
+
+  plan.shard_bytes = 1'000'000'000;
+  cull::apply(model(), plan, folder / "one");
+  CHECK(shard_names(folder / "one") == std::vector<std::string>{"model.safetensors"});
+  CHECK_FALSE(fs::exists(folder / "one/model.safetensors.index.json"));
+  CHECK(cull::find_differences(model(), plan, folder / "one").failures.empty());
+  CHECK(all_tensors(folder / "one").size() == expected(plan).size());
+
+  auto const single = cull::checkpoint::open(folder / "one");
+  cull::pruning_plan all;
+  for (auto const& [layer, kept] : plan.layers) all.layers[layer] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  all.shard_bytes = 1'000'000;
+  cull::apply(single, all, folder / "again");
+  CHECK(shard_names(folder / "again").size() > 1);
+  CHECK(cull::find_differences(single, all, folder / "again").failures.empty());
+}
+
+TEST_CASE(
+    "apply: a shard that has lost all its tensors vanishes and the "
+    "numbers close up") {
+  scratch_folder const folder;
+  copy_tree(model_dir(), folder / "m");
+  std::map<std::string, std::vector<cull::tensor_source>> groups;
+  auto const tensors = all_tensors(model_dir());
+  nlohmann::json index{{"metadata", {{"total_size", 0}}}};
+  for (auto const& [name, t] : tensors) {
+    auto const shard = name.starts_with("model.layers.5.")  ? "model-00002-of-00004.safetensors"
+                       : name.starts_with("lm_head")        ? "head.safetensors"
+                       : name.starts_with("model.layers.4") ? "model-00004-of-00004.safetensors"
+                       : name.starts_with("model.layers.3") ? "model-00003-of-00004.safetensors"
+                                                            : "model-00001-of-00004.safetensors";
+    groups[shard].push_back(
+        {name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+    index["weight_map"][name] = shard;
+  }
+  for (auto const& name : shard_names(folder / "m")) fs::remove(folder / "m" / name);
+  for (auto const& [name, list] : groups) cull::write_safetensors(folder / "m" / name, {{"format", "pt"}}, list);
+  spill(folder / "m/model.safetensors.index.json", index.dump());
+  auto const split = cull::checkpoint::open(folder / "m");
+  auto plan = oracle_plan();
+  plan.mtp = cull::mtp_policy::drop();
+  cull::apply(split, plan, folder / "out");
+  CHECK(shard_names(folder / "out") == std::vector<std::string>{"head.safetensors", "model-00001-of-00003.safetensors",
+                                                                "model-00002-of-00003.safetensors",
+                                                                "model-00003-of-00003.safetensors"});
+  check_tensors(expected(plan, false), folder / "out");
+  CHECK(cull::find_differences(split, plan, folder / "out").failures.empty());
+  fs::rename(folder / "out/head.safetensors", folder / "out/heads.safetensors");
+  CHECK_FALSE(cull::find_differences(split, plan, folder / "out").failures.empty());
+}
+
+TEST_CASE(
+    "apply: input scales at the layer's former maximum, where that is "
+    "asked for") {
+  scratch_folder const folder;
+  auto plan = oracle_plan();
+  std::map<std::string, float> widest, left;  // by layer and projection
+  static std::regex const scale{R"((model\.layers\.(\d+)\.mlp\.experts\.)(\d+)(\..*\.input_scale))"};
+  auto const value = [](test_support::tensor const& t) {
+    float out = 0;
+    std::memcpy(&out, t.bytes.data(), sizeof out);
+    return out;
+  };
+  for (auto const& [name, t] : all_tensors(model_dir())) {
+    std::smatch m;
+    if (!std::regex_match(name, m, scale)) continue;
+    auto const key = m[1].str() + m[4].str();
+    auto const& kept = plan.layers.at(std::stoi(m[2]));
+    widest[key] = std::max(widest[key], value(t));
+    if (std::binary_search(kept.begin(), kept.end(), std::stoi(m[3]))) left[key] = std::max(left[key], value(t));
+  }
+  REQUIRE(widest.size() == 15);
+  auto const lost = cull::lost_input_scales(model(), cull::keep_sets(model(), plan));
+  std::size_t really = 0;
+  for (auto const& [key, v] : widest) really += left.at(key) != v ? 1 : 0;
+  CHECK(lost.size() == really);
+  for (auto const& c : lost) {
+    auto const key = "model.layers." + std::to_string(c.layer) + ".mlp.experts.." + c.tensor;
+    CHECK(c.before == widest.at(key));
+    CHECK(c.after == left.at(key));
+  }
+
+  plan.input_scales = cull::input_scales::max;
+  cull::apply(model(), plan, folder / "max");
+  auto const wanted = expected(plan);
+  std::int64_t wrong = 0, scales = 0;
+  for (auto const& [name, t] : all_tensors(folder / "max")) {
+    std::smatch m;
+    if (std::regex_match(name, m, scale)) {
+      ++scales;
+      wrong += value(t) == widest.at(m[1].str() + m[4].str()) ? 0 : 1;
+    } else {
+      wrong += same(t, wanted.at(name)) ? 0 : 1;
+    }
+  }
+  CHECK(scales == 42 * 15);
+  CHECK(wrong == 0);
+  CHECK(cull::find_differences(model(), plan, folder / "max").failures.empty());
+  CHECK(cull::lost_input_scales(cull::checkpoint::open(folder / "max"), {}).empty());
+  auto other = plan;
+  other.input_scales = cull::input_scales::keep;
+  if (!lost.empty()) CHECK_FALSE(cull::find_differences(model(), other, folder / "max").failures.empty());
 }

@@ -14,6 +14,8 @@
 
 #include <support/safetensors_lite.hpp>
 
+#include "failures.hpp"
+
 namespace checkpoint_test {
 
 namespace fs = std::filesystem;
@@ -86,21 +88,5 @@ inline void copy_tree(fs::path const& from, fs::path const& to) {
     spill(to / name, text);
   }
 }
-
-template <class Call>
-cull::error failure_of(Call&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem;
-  }
-  return cull::error{cull::errc::cancelled, "nothing was thrown"};
-}
-template <class Call>
-cull::errc code_of(Call&& call) {
-  return failure_of(std::forward<Call>(call)).code();
-}
-
-inline bool mentions(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace checkpoint_test

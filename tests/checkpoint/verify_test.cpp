@@ -2,7 +2,11 @@
 // verify finds every injected fault and complains of nothing else.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <functional>
+
+#include <support/faulty_io.hpp>
 
 #include "scratch.hpp"
 
@@ -32,7 +36,8 @@ void rewrite_shard(fs::path const& path, Change&& change) {
   cull::write_safetensors(path, metadata, sources, cull::overwrite::yes);
 }
 
-/// Makes the manifest true again, as an attacker or a careless tool would: the other checks have to find the fault.
+/// Makes the manifest true again, as an attacker or a careless tool would: the
+/// other checks have to find the fault.
 void refresh_manifest(fs::path const& dir) {
   std::vector<cull::written_file> files;
   std::string plan;
@@ -54,7 +59,9 @@ fs::path shard_with(fs::path const& dir, std::string const& tensor) {
 
 }  // namespace
 
-TEST_CASE("verify: a good directory has no difference, and the report says what was proved") {
+TEST_CASE(
+    "verify: a good directory has no difference, and the report says "
+    "what was proved") {
   pruned_copy const it;
   auto const report = cull::verify(it.model, it.plan, it.dir());
   auto const tensors = all_tensors(it.dir());
@@ -76,7 +83,9 @@ constexpr int places = 20;  // a verify takes seconds there, and looks at the sa
 constexpr int places = 300;
 #endif
 
-TEST_CASE("verify: any one changed byte, at random places over all files and in every file") {
+TEST_CASE(
+    "verify: any one changed byte, at random places over all files and "
+    "in every file") {
   pruned_copy const it;
   auto const files = contents(it.dir());
   std::mt19937_64 random{17};
@@ -210,7 +219,9 @@ TEST_CASE("verify: extra and missing files") {
   CHECK(it.failures().empty());
 }
 
-TEST_CASE("verify: wrong numbers and foreign settings in config.json, though the manifest agrees") {
+TEST_CASE(
+    "verify: wrong numbers and foreign settings in config.json, though "
+    "the manifest agrees") {
   pruned_copy const it;
   auto const path = it.dir() / "config.json";
   auto const text = slurp(path);
@@ -241,4 +252,101 @@ TEST_CASE("verify: another plan, another source, no directory") {
   auto const expert = "model.layers.1.mlp.experts.1.up_proj.weight";
   rewrite_shard(shard_with(it.folder / "m", expert), [&](auto& tensors) { tensors.at(expert).bytes[5] ^= 1; });
   CHECK(any_mentions(cull::find_differences(cull::checkpoint::open(it.folder / "m"), it.plan, it.dir()).failures, "experts."));
+}
+
+TEST_CASE(
+    "verify: a sample compares the share of tensors that was asked for "
+    "and everything else in full") {
+  pruned_copy const it;
+  auto const report = cull::verify(it.model, it.plan, it.dir(), {.sample = 0.25});
+  auto const all = static_cast<double>(report.all_tensors);
+  CHECK(report.all_tensors == static_cast<std::int64_t>(all_tensors(it.dir()).size()));
+  // Within five standard deviations of a fair draw.
+  CHECK(std::abs(static_cast<double>(report.tensors) - all / 4) < 5 * std::sqrt(all * 0.25 * 0.75));
+  CHECK(report.files == static_cast<std::int64_t>(contents(it.dir()).size()));
+
+  std::int64_t found = 0, tried = 0;
+  auto const name = it.dir() / "model-00002-of-00003.safetensors";
+  auto const text = slurp(name);
+  std::mt19937_64 random{5};
+  for (; tried < 60; ++tried) {
+    auto changed = text;
+    changed[text.size() / 3 + random() % (text.size() / 2)] ^= 1;
+    spill(name, changed);
+    found += cull::find_differences(it.model, it.plan, it.dir(), {.sample = 0.5}).failures.empty() ? 0 : 1;
+  }
+  spill(name, text);
+  CHECK(found > 5);
+  CHECK(found < tried);
+  for (auto const& [file, content] : contents(it.dir())) {
+    if (file.ends_with(".safetensors")) continue;
+    auto changed = content;
+    changed[content.size() / 2] ^= 1;
+    spill(it.dir() / file, changed);
+    CAPTURE(file);
+    CHECK_FALSE(cull::find_differences(it.model, it.plan, it.dir(), {.sample = 0.001}).failures.empty());
+    spill(it.dir() / file, content);
+  }
+}
+
+TEST_CASE("verify: a disk that says it has written and has not") {
+  pruned_copy const good;
+  auto const wanted = contents(good.dir());
+  std::int64_t lies = 0;
+  for (std::int64_t n = 1;; ++n) {
+    CAPTURE(n);
+    cull::posix_io files;
+    test_support::faulty_io<cull::posix_io> io{files, {.kind = test_support::fault_kind::lie, .number = n}};
+    auto const out = good.folder / "lied";
+    cull::apply(io, good.model, good.plan, out, {.threads = 1});
+    if (!io.struck()) break;
+    lies += contents(out) == wanted ? 0 : 1;
+    // The journal's lies, and bytes that would have been zero, leave nothing to
+    // be found.
+    CHECK(cull::find_differences(good.model, good.plan, out).failures.empty() == (contents(out) == wanted));
+    fs::remove_all(out);
+  }
+  CHECK(lies >= 8);
+}
+
+TEST_CASE(
+    "serving_checks: what engines demand, of a good checkpoint and of "
+    "broken ones") {
+  pruned_copy const it;
+  auto const verdict_of = [&](std::string const& demand) {
+    for (auto const& c : cull::serving_checks(cull::checkpoint::open(it.dir()))) {
+      CHECK_FALSE(c.vllm.empty());
+      CHECK_FALSE(c.sglang.empty());
+      CHECK_FALSE(c.tensorrt_llm.empty());
+      if (mentions(c.demand, demand)) return c;
+    }
+    return cull::serving_check{.demand = "none", .verdict = cull::serving_verdict::bad};
+  };
+  using cull::serving_verdict;
+  CHECK(verdict_of("one number of experts").verdict == serving_verdict::good);
+  CHECK(verdict_of("all its tensors").verdict == serving_verdict::good);
+  CHECK(verdict_of("finite numbers").verdict == serving_verdict::good);
+  CHECK(verdict_of("block scales").verdict == serving_verdict::good);
+  CHECK(verdict_of("share a tensor scale").verdict == serving_verdict::good);
+  CHECK(verdict_of("router's choice").verdict == serving_verdict::good);
+  CHECK(verdict_of("routing kernels").verdict == serving_verdict::note);  // 42 is no multiple of 4
+  CHECK(mentions(verdict_of("split evenly").found, "2, 3, 6, 7, 14"));
+
+  std::string const expert = "model.layers.2.mlp.experts.7.";
+  auto const broken = [&](std::string const& tensor, auto change) -> std::function<void()> {
+    auto const shard = shard_with(it.dir(), expert + tensor);
+    auto const text = slurp(shard);
+    rewrite_shard(shard, [&](auto& tensors) { change(tensors.at(expert + tensor).bytes); });
+    return [=] { spill(shard, text); };
+  };
+  auto restore = broken("up_proj.weight_scale", [](auto& bytes) { bytes[3] = '\x7f'; });
+  CHECK(verdict_of("block scales").verdict == serving_verdict::bad);
+  restore();
+  restore = broken("up_proj.weight_scale_2", [](auto& bytes) { bytes[2] ^= 1; });
+  CHECK(verdict_of("share a tensor scale").verdict == serving_verdict::note);
+  CHECK(verdict_of("finite numbers").verdict == serving_verdict::good);
+  restore();
+  restore = broken("down_proj.input_scale", [](auto& bytes) { bytes[3] = '\x7f', bytes[2] = '\xc0'; });
+  CHECK(verdict_of("finite numbers").verdict == serving_verdict::bad);
+  restore();
 }

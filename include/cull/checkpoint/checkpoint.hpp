@@ -18,6 +18,8 @@
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/index.hpp>
+#include <cull/checkpoint/io/io_file.hpp>
+#include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/model_settings.hpp>
 #include <cull/checkpoint/names.hpp>
@@ -161,6 +163,19 @@ class checkpoint {
 
 inline std::string checkpoint::digest() const {
   detail::hasher hash;
+  // Read instead of mapped: the routers of a large model are hundreds of megabytes.
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  auto const add_bytes = [&](tensor_info const& t) {
+    posix_io io;
+    auto const& path = shards()[static_cast<std::size_t>(t.shard)].path();
+    detail::io_file<posix_io> const file{io, io.open_read(path), path, "cannot be opened for reading"};
+    hash.add(t.bytes());
+    for (auto at = t.begin; at < t.end; at += block.size()) {
+      auto const part = std::span{block}.first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), t.end - at)));
+      file.read(at, part);
+      hash.append(part);
+    }
+  };
   for (auto const& t : tensors()) {
     hash.add(t.name);
     hash.add(std::string{name(t.type)});
@@ -174,7 +189,7 @@ inline std::string checkpoint::digest() const {
   }
   for (auto const value : {r.scaling, r.epsilon, r.minimum}) hash.add(std::as_bytes(std::span{&value, 1}));
   for (int const layer : moe_layers()) {
-    for (auto const* const t : router_tensors(layer)) hash.add(bytes(*t));
+    for (auto const* const t : router_tensors(layer)) add_bytes(*t);
   }
   return hash.hex();
 }

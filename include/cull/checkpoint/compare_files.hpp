@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iterator>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <cull/checkpoint/digest.hpp>
@@ -26,46 +32,79 @@ inline std::string slurp(std::filesystem::path const& path) {
   return {std::istreambuf_iterator<char>{in}, {}};
 }
 
+/// A file that `verify` reads for itself: opened anew, by pread.
+class plain_file {
+ public:
+  explicit plain_file(std::filesystem::path const& path)
+      : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (fd_ < 0) throw error{errc::io, "cannot be opened for reading", {.file = path.string()}};
+  }
+  plain_file(plain_file const&) = delete;
+  plain_file& operator=(plain_file const&) = delete;
+  ~plain_file() { ::close(fd_); }
+
+  std::uint64_t size() const {
+    struct stat s {};
+    return ::fstat(fd_, &s) == 0 ? static_cast<std::uint64_t>(s.st_size) : 0;
+  }
+  /// Throws `errc::io` where the file cannot be read or ends before.
+  void read(std::uint64_t from, std::span<char> to) const {
+    for (std::size_t done = 0; done < to.size();) {
+      auto const got = ::pread(fd_, to.data() + done, to.size() - done, static_cast<off_t>(from + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0)
+        throw error{errc::io, got < 0 ? "cannot be read" : "ends here", {.file = path_.string(), .byte = from + done}};
+      done += static_cast<std::size_t>(got);
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  int fd_;
+};
+
 /// Size and digest of a file of any size.
 inline written_file digest_of(std::filesystem::path const& path, std::string const& name) {
-  std::ifstream in{path, std::ios::binary};
+  plain_file const in{path};
   std::vector<char> block(std::size_t{1} << 20);
   hasher hash;
-  written_file out{name, 0, {}};
-  while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0) {
-    auto const part = static_cast<std::size_t>(in.gcount());
-    hash.append(std::as_bytes(std::span{block}.first(part)));
-    out.bytes += part;
+  written_file out{name, in.size(), {}};
+  for (std::uint64_t at = 0; at < out.bytes; at += block.size()) {
+    auto const part = std::span{block}.first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), out.bytes - at)));
+    in.read(at, part);
+    hash.append(std::as_bytes(part));
   }
   out.xxh128 = hash.hex();
   return out;
 }
 
-/// A place in an open file.
-struct stream_place {
-  std::ifstream& file;
-  std::uint64_t byte;
-};
+/// Two blocks, to be compared a piece of files at a time; small enough to stay
+/// in the cache between reading and comparing.
+class file_comparison {
+ public:
+  /// Place of the first of `size` bytes that differs, or `size`; `seen` gets
+  /// the bytes of `b`.
+  template <class Seen>
+  std::uint64_t first_difference(std::pair<plain_file const*, std::uint64_t> a, std::pair<plain_file const*, std::uint64_t> b,
+                                 std::uint64_t size, Seen&& seen) {
+    auto different = size;
+    for (std::uint64_t done = 0; done < size;) {
+      auto const part = static_cast<std::size_t>(std::min<std::uint64_t>(x_.size(), size - done));
+      a.first->read(a.second + done, std::span{x_}.first(part));
+      b.first->read(b.second + done, std::span{y_}.first(part));
+      seen(std::span<char const>{y_}.first(part));
+      if (different == size && std::memcmp(x_.data(), y_.data(), part) != 0) {
+        auto const end = x_.begin() + static_cast<std::ptrdiff_t>(part);
+        different = done + static_cast<std::uint64_t>(std::mismatch(x_.begin(), end, y_.begin()).first - x_.begin());
+      }
+      done += part;
+    }
+    return different;
+  }
 
-/// Place of the first of `size` bytes that differs, or `size`. Asks `cancelled` between blocks.
-inline std::uint64_t first_difference(stream_place a, stream_place b, std::uint64_t size,
-                                      std::function<bool()> const& cancelled) {
-  std::vector<char> x(std::min<std::uint64_t>(size, 1 << 20)), y(x.size());
-  for (auto* const place : {&a, &b}) {
-    place->file.clear();
-    place->file.seekg(static_cast<std::streamoff>(place->byte));
-  }
-  for (std::uint64_t done = 0; done < size;) {
-    if (cancelled && cancelled()) throw error{errc::cancelled, "stopped on request"};
-    auto const part = static_cast<std::streamsize>(std::min<std::uint64_t>(x.size(), size - done));
-    if (!a.file.read(x.data(), part) || !b.file.read(y.data(), part)) return done;
-    auto const end = x.begin() + part;
-    if (auto const at = std::mismatch(x.begin(), end, y.begin()).first; at != end)
-      return done + static_cast<std::uint64_t>(at - x.begin());
-    done += static_cast<std::uint64_t>(part);
-  }
-  return size;
-}
+ private:
+  std::vector<char> x_ = std::vector<char>(std::size_t{256} << 10), y_ = x_;
+};
 
 }  // namespace detail
 CULL_NAMESPACE_END

@@ -20,10 +20,10 @@ CULL_NAMESPACE_BEGIN
 /// Streamed, a matrix at a time; a pure function of the source, with `apply`'s guarantees: crash-safe, resumable, the same bytes
 /// every time, whatever the threads of `exec`. Throws as `lay_out` and `apply`.
 template <class Exec>
-apply_report convert(Exec const& exec, checkpoint const& model, conversion const& wanted, std::filesystem::path out,
+apply_report convert(Exec const& exec, checkpoint const& model, conversion const& wanted, std::filesystem::path const& out,
                      apply_options const& options = {}) {
-  if (!out.has_filename()) out = out.parent_path();
-  return detail::write_layout(model, *lay_out(exec, model, wanted), out, options);
+  posix_io io;
+  return detail::write_layout(io, model, *lay_out(exec, model, wanted), out, options);
 }
 
 CULL_NAMESPACE_END

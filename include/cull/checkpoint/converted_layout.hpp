@@ -19,6 +19,7 @@
 #include <cull/checkpoint/layer_reader.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/checkpoint/quantization_config.hpp>
+#include <cull/checkpoint/shard_collector.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -34,7 +35,7 @@ class conversion_planner {
   conversion_planner(Exec const& exec, checkpoint const& model, conversion const& wanted)
       : exec_(exec), model_(model), of_(model.family()), wanted_(wanted), scales_(model, wanted), out_(model) {}
 
-  std::unique_ptr<output_layout const> plan() {
+  std::unique_ptr<output_layout> plan() {
     for (int const layer : model_.moe_layers()) add_layer(layer);
     if (!changed_) {
       throw error{errc::unsupported_format,
@@ -45,7 +46,7 @@ class conversion_planner {
       if (!is_expert_matrix(of_, model_.place_of(t.name))) keep(t);
     }
     for (auto& scale : input_scales_) {
-      if (parts_.input_scales) out_.add(scale.shard, std::move(scale.tensor), {.make = std::move(scale.make)});
+      if (parts_.input_scales) out_.add(scale.shard, std::move(scale.tensor), {.made = made_by(std::move(scale.make))});
     }
     auto out = std::make_unique<output_layout>();
     out->made_for = std::string{name(wanted_.to)} + (wanted_.sharing == scale_sharing::none ? " each " : " ") +
@@ -118,7 +119,7 @@ class conversion_planner {
     std::vector<std::uint64_t> shape{matrices.size(), rows, cols};
     if (of_.fused.transposed) std::swap(shape[1], shape[2]);
     auto const name = stem + (stored->name.starts_with(stem + ".") ? ".weight" : "");
-    out_.add(stored->shard, {name, plain_type(), shape}, {.make = values_of(std::move(matrices), of_.fused.transposed)});
+    out_.add(stored->shard, {name, plain_type(), shape}, {.made = made_by(values_of(std::move(matrices), of_.fused.transposed))});
   }
 
   void add_expert(int layer, int e, gated_expert<> const& expert, bool fused) {
@@ -149,7 +150,7 @@ class conversion_planner {
       }
       changed_ = true;
       return out_.add(of.stored->shard, {of.stem + ".weight", plain_type(), {rows, cols}},
-                      {.make = values_of({*of.matrix}, false)});
+                      {.made = made_by(values_of({*of.matrix}, false))});
     }
     bool const to_modelopt = wanted_.to == expert_storage::modelopt_nvfp4;
     auto const makers =
@@ -159,7 +160,7 @@ class conversion_planner {
     changed_ |= (to_modelopt ? of.matrix->template get_if<nvfp4_modelopt>() == nullptr
                              : of.matrix->template get_if<nvfp4_compressed>() == nullptr);
     auto const add = [&](char const* suffix, dtype type, std::vector<std::uint64_t> shape, tensor_maker make) {
-      out_.add(of.stored->shard, {of.stem + suffix, type, std::move(shape)}, {.make = std::move(make)});
+      out_.add(of.stored->shard, {of.stem + suffix, type, std::move(shape)}, {.made = made_by(std::move(make))});
     };
     add(to_modelopt ? ".weight" : ".weight_packed", dtype::u8, {rows, cols / 2}, makers.codes);
     add(".weight_scale", dtype::f8_e4m3, {rows, cols / 16}, makers.scales);
@@ -180,6 +181,9 @@ class conversion_planner {
   std::vector<std::uint64_t> scalar_shape() const {
     return wanted_.to == expert_storage::modelopt_nvfp4 ? std::vector<std::uint64_t>{} : std::vector<std::uint64_t>{1};
   }
+  static std::shared_ptr<made_bytes const> made_by(tensor_maker make) {
+    return std::make_shared<made_bytes>(made_bytes{std::move(make), {}});
+  }
   tensor_maker values_of(std::vector<weight_matrix> matrices, bool transposed) const {
     return wanted_.to == expert_storage::f32 ? make_values<float>(exec_, std::move(matrices), transposed)
                                              : make_values<bf16>(exec_, std::move(matrices), transposed);
@@ -195,7 +199,7 @@ class conversion_planner {
     out.texts.push_back({"config.json", converted_config(parts_, model_.config().text(), model_.config().file())});
     if (wanted_.to == expert_storage::modelopt_nvfp4) out.texts.push_back({quant_file, hf_quant_config(parts_)});
     auto const index = model_.dir() / index_file_name;
-    if (std::filesystem::exists(index)) out.texts.push_back({index_file_name, index_text(out, read_text(index), index.string())});
+    if (std::filesystem::exists(index)) out.texts.push_back({index_file_name, index_text(out, read_text(index))});
   }
 
   Exec exec_;
@@ -214,7 +218,7 @@ class conversion_planner {
 /// Lays out the converted checkpoint, from headers and scalars alone. Valid as long as `model`. Throws `errc::unsupported_format`
 /// where the model is stored so already or the target has no place for something, and what reading a MoE layer throws.
 template <class Exec>
-std::unique_ptr<output_layout const> lay_out(Exec const& exec, checkpoint const& model, conversion const& wanted) {
+std::unique_ptr<output_layout> lay_out(Exec const& exec, checkpoint const& model, conversion const& wanted) {
   return detail::conversion_planner<Exec>{exec, model, wanted}.plan();
 }
 

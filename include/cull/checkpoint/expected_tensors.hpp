@@ -17,14 +17,16 @@
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-/// What a pruned model must contain, worked out for `verify` by another way than `apply` takes: names are split at their dots and
-/// compared piece by piece with the family's patterns.
+/// What a pruned model must contain, worked out for `verify` by another way
+/// than `apply` takes: names are split at their dots and compared piece by
+/// piece with the family's patterns.
 class expectation {
  public:
   struct tensor {
     tensor_info const* source = nullptr;
     std::vector<int> places;  ///< of `axis`; empty: all
     std::size_t axis = 0;
+    std::optional<float> value = {};  ///< instead of the source's bytes
   };
 
   expectation(checkpoint const& model, std::map<int, std::vector<int>> const& kept) : model_(model), kept_(kept) {
@@ -34,7 +36,8 @@ class expectation {
     if (!of.experts.empty()) expert_pieces_ = without_end(split(of.experts));
   }
 
-  /// A module or tensor name as the pruned model spells it; nothing where it is gone.
+  /// A module or tensor name as the pruned model spells it; nothing where it is
+  /// gone.
   std::optional<std::string> name(std::string const& source) const {
     auto pieces = split(source);
     auto const at = layer_of(pieces);
@@ -57,7 +60,17 @@ class expectation {
     }
     return out;
   }
-  /// True for the weights, scales and biases of routed experts, by their name in the source.
+  /// An expert's name without its number, so that the experts of a layer have
+  /// one; nothing for other names.
+  std::optional<std::string> name_of_all_experts(std::string const& source) const {
+    auto pieces = split(source);
+    auto const at = layer_of(pieces);
+    if (!at || !number_at(pieces, at->pieces, expert_pieces_)) return std::nullopt;
+    pieces[at->pieces + place_of_number(expert_pieces_)] = "*";
+    return join(pieces);
+  }
+  /// True for the weights, scales and biases of routed experts, by their name
+  /// in the source.
   bool is_expert(std::string const& source) const {
     auto const pieces = split(source);
     auto const at = layer_of(pieces);
@@ -112,17 +125,21 @@ class expectation {
     auto const& moe = model_.moe_layers();
     return std::find(moe.begin(), moe.end(), layer) != moe.end() && !kept_.contains(layer);
   }
-  /// Router tensors keep the rows of kept and of zero-compute experts, fused tensors those of kept experts.
+  /// Router tensors keep the rows of kept and of zero-compute experts, fused
+  /// tensors those of kept experts.
   tensor gathered(tensor_info const& t) const {
     auto const pieces = split(t.name);
     auto const at = layer_of(pieces);
     auto const kept = at ? kept_.find(at->number) : kept_.end();
-    if (kept == kept_.end() || number_at(pieces, at->pieces, expert_pieces_)) return {&t, {}};
+    if (kept == kept_.end() || number_at(pieces, at->pieces, expert_pieces_)) return {.source = &t, .places = {}};
     auto const rest = rest_of(pieces, at->pieces);
     auto const& of = model_.family();
-    if (is_fused(rest) && !t.shape.empty() && t.shape[0] == static_cast<std::uint64_t>(model_.experts(at->number))) return {&t, kept->second};
-    if (rest != of.router && rest != of.router_bias && rest != of.correction_bias) return {&t, {}};
-    tensor out{&t, kept->second, rest == of.correction_bias ? static_cast<std::size_t>(of.correction_axis) : 0};
+    if (is_fused(rest) && !t.shape.empty() && t.shape[0] == static_cast<std::uint64_t>(model_.experts(at->number)))
+      return {.source = &t, .places = kept->second};
+    if (rest != of.router && rest != of.router_bias && rest != of.correction_bias) return {.source = &t, .places = {}};
+    tensor out{.source = &t,
+               .places = kept->second,
+               .axis = rest == of.correction_bias ? static_cast<std::size_t>(of.correction_axis) : 0};
     for (auto id = static_cast<std::uint64_t>(model_.experts(at->number)); id < t.shape.at(out.axis); ++id)
       out.places.push_back(static_cast<int>(id));
     return out;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -14,53 +12,60 @@
 #include <utility>
 
 #include <cull/checkpoint/digest.hpp>
+#include <cull/checkpoint/io/io_file.hpp>
 #include <cull/checkpoint/manifest.hpp>
-#include <cull/checkpoint/mapped_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
+inline constexpr char journal_file_name[] = ".cull-journal";
+
 /// Which files of an output are finished, so that an interrupted job can go on. One line per file, with a checksum of the line; a
-/// line that a crash cut short counts for nothing. Holds a lock: two jobs never write one directory.
+/// line that a crash cut short counts for nothing. A line is durable before the next file may be finished.
+template <checkpoint_io Io>
 class journal {
  public:
-  /// `job`: digest of everything the output depends on. Throws `errc::already_exists` (another job is at work, or the directory
-  /// was begun with another plan), `errc::io`.
-  journal(std::filesystem::path path, std::string const& job) : path_(std::move(path)) {
-    fd_ = descriptor{::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666)};
-    if (fd_.get() < 0) throw_errno("cannot be opened", path_);
-    if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-      throw error{errc::already_exists, "another process is writing this directory", {.file = path_.string()}};
-    }
+  /// `job`: digest of everything the output depends on. Throws `errc::already_exists` (the directory was begun with another job),
+  /// `errc::io`.
+  journal(Io& io, std::filesystem::path const& dir, std::string const& job)
+      : dir_(dir),
+        file_(io, uninterrupted([&] { return io.open_log(dir / journal_file_name); }), dir / journal_file_name,
+              "cannot be opened") {
     read(job);
-    if (!has_job_) append(job);
+    if (!has_job_) append(job_tag + job);
   }
 
   std::map<std::string, written_file> const& finished() const { return finished_; }
+  int handle() const { return file_.handle(); }
 
-  void add(written_file const& file) { append(file.xxh128 + ' ' + std::to_string(file.bytes) + ' ' + file.name); }
+  void add(written_file const& file) { append(file_tag + file.xxh128 + ' ' + std::to_string(file.bytes) + ' ' + file.name); }
 
  private:
+  static inline std::string const job_tag = "job ", file_tag = "file ";
+
   void read(std::string const& job) {
-    std::istringstream lines{read_text(path_)};
+    std::string text(static_cast<std::size_t>(file_.examine().size), '\0');
+    file_.read(0, std::as_writable_bytes(std::span{text}));
+    end_ = text.size();
+    std::istringstream lines{text};
     for (std::string line; std::getline(lines, line);) {
       if (line.size() < 34 || hex_digest(std::as_bytes(std::span{line}.subspan(33))) != line.substr(0, 32)) continue;
       take(line.substr(33), job);
     }
   }
+  /// Files count from the line of the job on.
   void take(std::string const& text, std::string const& job) {
-    if (!has_job_) {
-      if (text != job) {
-        throw error{errc::already_exists,
-                    "was begun with another plan, model or version; remove this directory to start again",
-                    {.file = path_.parent_path().string()}};
-      }
+    if (text.starts_with(job_tag)) {
       has_job_ = true;
-      return;
+      if (text.substr(job_tag.size()) == job) return;
+      throw error{errc::already_exists,
+                  "was begun with another plan, model or version, or the model has changed; remove this directory to start again",
+                  {.file = dir_.string()}};
     }
-    std::istringstream fields{text};
+    if (!has_job_ || !text.starts_with(file_tag)) return;
+    std::istringstream fields{text.substr(file_tag.size())};
     written_file file;
     if (fields >> file.xxh128 >> file.bytes && fields.get() == ' ' && std::getline(fields, file.name))
       finished_[file.name] = file;
@@ -68,13 +73,14 @@ class journal {
   void append(std::string const& text) {
     // A newline first ends whatever a crash left.
     auto const line = "\n" + hex_digest(std::as_bytes(std::span{text})) + ' ' + text + "\n";
-    if (::write(fd_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) || ::fdatasync(fd_.get()) != 0) {
-      throw_errno("cannot be written", path_);
-    }
+    file_.write(end_, std::as_bytes(std::span{line}));
+    end_ += line.size();
+    file_.sync();
   }
 
-  std::filesystem::path path_;
-  descriptor fd_;
+  std::filesystem::path dir_;
+  io_file<Io> file_;
+  std::uint64_t end_ = 0;
   bool has_job_ = false;
   std::map<std::string, written_file> finished_;
 };

@@ -13,6 +13,8 @@
 
 CULL_NAMESPACE_BEGIN
 
+inline constexpr char manifest_file_name[] = "cull-manifest.json";
+
 /// A written file: path relative to the checkpoint, size, and XXH128 as `xxhsum -H2` prints it.
 struct written_file {
   std::string name;

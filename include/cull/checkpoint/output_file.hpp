@@ -1,103 +1,124 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include <cull/checkpoint/mapped_file.hpp>
+#include <cull/checkpoint/io/io.hpp>
+#include <cull/checkpoint/io/io_file.hpp>
+#include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// What happens where the destination exists.
-enum class overwrite { no, yes };
-
-namespace detail {
-
-/// Makes a directory's entries durable.
-inline void sync_directory(std::filesystem::path const& dir) {
-  descriptor const fd{::open(dir.empty() ? "." : dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (fd.get() < 0 || ::fsync(fd.get()) != 0) throw_errno("cannot be synchronised to disk", dir);
-}
-
-}  // namespace detail
-
 /// A file that appears whole or not at all: written beside its name, made durable, then renamed. What is not published is
-/// removed.
+/// removed. Permissions are the process's umask's.
+template <checkpoint_io Io>
 class output_file {
  public:
-  /// Throws `errc::already_exists` (with `overwrite::no`), `errc::io`, `errc::not_found` (the directory is missing).
-  explicit output_file(std::filesystem::path path, overwrite policy = overwrite::no)
-      : path_(std::move(path)), partial_(path_.parent_path() / ("." + path_.filename().string() + ".partial")), policy_(policy) {
-    if (policy_ == overwrite::no && std::filesystem::exists(std::filesystem::symlink_status(path_))) {
-      throw error{errc::already_exists, "exists; remove it or choose another name", {.file = path_.string()}};
-    }
-    // A partial file of an interrupted run holds nothing of value.
-    fd_ = detail::descriptor{::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666)};
-    if (fd_.get() < 0) detail::throw_errno("cannot be created", path_);
-  }
+  /// Throws `errc::already_exists` (with `overwrite::no`, or where another process is writing it), `errc::io`,
+  /// `errc::not_found` (the directory is missing).
+  output_file(Io& io, std::filesystem::path path, overwrite policy = overwrite::no)
+      : io_(io), path_(std::move(path)), partial_(partial_of(path_)), policy_(policy), file_(create(io, path_, policy)) {}
   output_file(output_file const&) = delete;
   output_file& operator=(output_file const&) = delete;
   ~output_file() {
-    if (!published_) ::unlink(partial_.c_str());
+    if (!renamed_) io_.remove(partial_);
   }
 
-  /// Reserves space, so that a full disk is known at once. Throws `errc::io`.
+  static std::filesystem::path partial_of(std::filesystem::path const& path) {
+    return path.parent_path() / ("." + path.filename().string() + ".partial");
+  }
+
+  /// Reserves space, so that a full disk is known at once. Throws `errc::no_space`, `errc::io`.
   void reserve(std::uint64_t size) {
-    if (size == 0) return;
-    int const result = ::posix_fallocate(fd_.get(), 0, static_cast<off_t>(size));
+    auto const result = detail::uninterrupted([&] { return io_.reserve(file_.handle(), size); });
     // File systems that cannot reserve are no reason to stop.
-    if (result != 0 && result != EINVAL && result != EOPNOTSUPP)
-      detail::throw_errno("no room for " + std::to_string(size) + " bytes", path_, result);
+    if (result.error != 0 && result.error != EINVAL && result.error != EOPNOTSUPP)
+      detail::throw_io(result.error, "no room for " + std::to_string(size) + " bytes", path_);
   }
 
   void write(std::span<std::byte const> bytes) {
-    while (!bytes.empty()) {
-      auto const written = ::write(fd_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), std::size_t{8} << 20));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) detail::throw_errno("cannot be written", path_, written < 0 ? errno : ENOSPC);
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
+    file_.write(end_, bytes);
+    end_ += bytes.size();
   }
   void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
 
-  /// Makes the file durable under its name. Throws `errc::io`; then nothing has appeared.
+  /// Takes `size` bytes at `from` by sharing their extents, for both ends at multiples of the file system's block; gives an error
+  /// number, with nothing changed, where that cannot be.
+  int share(file_place from, std::uint64_t size) {
+    auto const result = io_.share(from, {file_.handle(), end_}, size);
+    if (result.error == 0) end_ += size;
+    return result.error;
+  }
+
+  std::uint64_t end() const { return end_; }
+  int handle() const { return file_.handle(); }
+
+  /// Makes the file durable under its name. Throws `errc::io`, `errc::already_exists` (it has appeared meanwhile); unless it is
+  /// the directory that cannot be synchronised, nothing has appeared.
   void publish() {
-    if (::fsync(fd_.get()) != 0) detail::throw_errno("cannot be synchronised to disk", path_);
-    if (::close(fd_.release()) != 0) detail::throw_errno("cannot be closed", path_);
-    if (policy_ == overwrite::no && ::access(path_.c_str(), F_OK) == 0) {
-      throw error{errc::already_exists, "has appeared while it was written", {.file = path_.string()}};
-    }
-    if (::rename(partial_.c_str(), path_.c_str()) != 0) detail::throw_errno("cannot be renamed into place", path_);
-    published_ = true;
-    detail::sync_directory(path_.parent_path());
+    file_.sync();
+    file_.close();
+    auto const result = io_.rename(partial_, path_, policy_);
+    if (result.error != 0) detail::throw_io(result.error, "cannot be renamed into place", path_);
+    renamed_ = true;
+    detail::sync_directory(io_, path_.parent_path());
   }
 
  private:
+  static detail::io_file<Io> create(Io& io, std::filesystem::path const& path, overwrite policy) {
+    if (policy == overwrite::no && !detail::is_absent(io, path))
+      throw error{errc::already_exists, "exists; remove it or choose another name", {.file = path.string()}};
+    auto const partial = partial_of(path);
+    auto made = detail::uninterrupted([&] { return io.create(partial); });
+    if (made.error == EEXIST) {
+      discard(io, partial);
+      made = detail::uninterrupted([&] { return io.create(partial); });
+    }
+    detail::io_file<Io> file{io, made, path, "cannot be created"};
+    lock(io, file, partial);
+    return file;
+  }
+  /// Removes what an interrupted run left, unless it is at work.
+  static void discard(Io& io, std::filesystem::path const& partial) {
+    detail::io_file<Io> const left{io, detail::uninterrupted([&] { return io.open_log(partial); }), partial, "cannot be opened"};
+    lock(io, left, partial);
+    if (auto const result = io.remove(partial); result.error != 0) detail::throw_io(result.error, "cannot be removed", partial);
+  }
+  /// File systems without locks have none; a lock on a file that has lost its name would protect nothing.
+  static void lock(Io& io, detail::io_file<Io> const& file, std::filesystem::path const& partial) {
+    bool const taken = detail::uninterrupted([&] { return io.lock(file.handle()); }).error == EWOULDBLOCK;
+    if (!taken && detail::examine(io, partial).inode == file.examine().inode) return;
+    throw error{errc::already_exists, "is being written by another process", {.file = partial.string()}};
+  }
+
+  Io& io_;
   std::filesystem::path path_;
   std::filesystem::path partial_;
   overwrite policy_;
-  detail::descriptor fd_;
-  bool published_ = false;
+  detail::io_file<Io> file_;
+  std::uint64_t end_ = 0;
+  bool renamed_ = false;
 };
 
 /// A small file at once, durable and whole.
-inline void write_file(std::filesystem::path const& path, std::string_view text, overwrite policy = overwrite::no) {
-  output_file out{path, policy};
+template <checkpoint_io Io>
+void write_file(Io& io, std::filesystem::path const& path, std::string_view text, overwrite policy = overwrite::no) {
+  output_file<Io> out{io, path, policy};
   out.write(text);
   out.publish();
+}
+inline void write_file(std::filesystem::path const& path, std::string_view text, overwrite policy = overwrite::no) {
+  posix_io io;
+  write_file(io, path, text, policy);
 }
 
 CULL_NAMESPACE_END

@@ -7,27 +7,36 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/file_layout.hpp>
 #include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/manifest.hpp>
+#include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// Takes the bytes of a tensor piece by piece.
-using byte_sink = std::function<void(std::span<std::byte const>)>;
+/// Bytes of a tensor that are not the source's: a text, or what a pure function of the source's bytes makes.
+struct made_bytes {
+  std::function<void(byte_sink const&)> make = {};
+  std::string text = {};  ///< where there is no function
+};
 
-/// Where a tensor of the output comes from: a whole tensor of the source, some places of one axis, or a function that makes it.
+/// Where a tensor of the output comes from: a whole tensor of the source, some
+/// places of one axis, or a function that makes it.
 struct tensor_origin {
   tensor_info const* source = nullptr;       ///< null: made
   std::vector<int> const* places = nullptr;  ///< null: all
   std::size_t axis = 0;
-  std::function<void(byte_sink const&)> make = {};  ///< a pure function of the source's bytes
+  std::shared_ptr<made_bytes const> made = {};
 };
 
 /// One safetensors file of the output.
@@ -43,8 +52,8 @@ struct text_file {
   std::string text;
 };
 
-/// Everything about an output directory before a byte is written: a pure function of headers, config and what is asked for.
-/// Refers to the checkpoint.
+/// Everything about an output directory before a byte is written: a pure
+/// function of headers, config and what is asked for. Refers to the checkpoint.
 struct output_layout {
   std::vector<output_shard> shards;
   std::vector<text_file> texts;                    ///< config.json, hf_quant_config.json, index, ...
@@ -56,39 +65,8 @@ struct output_layout {
 };
 
 inline constexpr char plan_file_name[] = "cull-plan.json";
-inline constexpr char manifest_file_name[] = "cull-manifest.json";
 
 namespace detail {
-
-/// Sorts a model's tensors, and those made of them, into the shards of the output, which are called like the source's.
-class shard_collector {
- public:
-  explicit shard_collector(checkpoint const& model) : model_(model), tensors_(model.shards().size()), origins_(tensors_.size()) {}
-
-  void add(int shard, tensor_info tensor, tensor_origin origin) {
-    auto const at = static_cast<std::size_t>(shard);
-    origins_[at].emplace(tensor.name, std::move(origin));
-    tensors_[at].push_back(std::move(tensor));
-  }
-
-  std::vector<output_shard> shards() && {
-    std::vector<output_shard> out;
-    for (std::size_t s = 0; s < tensors_.size(); ++s) {
-      if (tensors_[s].empty()) continue;
-      auto metadata = model_.shards()[s].metadata();
-      metadata.emplace("format", "pt");  // transformers refuses files without it
-      output_shard shard{model_.shards()[s].path().filename().string(), cull::lay_out(metadata, std::move(tensors_[s])), {}};
-      for (auto const& t : shard.layout.tensors) shard.origins.push_back(std::move(origins_[s].at(t.name)));
-      out.push_back(std::move(shard));
-    }
-    return out;
-  }
-
- private:
-  checkpoint const& model_;
-  std::vector<std::vector<tensor_info>> tensors_;
-  std::vector<std::map<std::string, tensor_origin>> origins_;
-};
 
 inline ledger ledger_of(checkpoint const& model, std::vector<output_shard> const& shards) {
   std::vector<tensor_info> all;
@@ -96,25 +74,43 @@ inline ledger ledger_of(checkpoint const& model, std::vector<output_shard> const
   return make_ledger(model.family(), model.hidden_layers(), all);
 }
 
-/// The index as transformers writes it; metadata of the source stays, its last newline or none too, total_size is computed.
-inline std::string index_text(output_layout const& of, std::string const& source, std::string const& file) {
-  auto root = parse_json(source, file);
-  auto map = json::object();
-  for (auto const& shard : of.shards) {
-    for (auto const& t : shard.layout.tensors) map[t.name] = shard.name;
+/// The index as transformers writes it; metadata of the source stays, its last
+/// newline or none too, total_size is computed. `source`: the text of the
+/// source's index, or empty where it has none.
+inline std::string index_text(output_layout const& of, std::string const& source) {
+  auto root = json::object();
+  if (!source.empty()) {
+    // The map was read before and may be long: what is needed is the rest.
+    root = json::parse(source, [](int depth, json::parse_event_t event, json const& value) {
+      return depth != 1 || event != json::parse_event_t::key || value != "weight_map";
+    });
   }
   root["metadata"]["total_size"] = of.ledger.bytes;
-  root["weight_map"] = std::move(map);
-  return root.dump(2, ' ', true) + (source.ends_with('\n') ? "\n" : "");
+  root["weight_map"] = json::object();
+  auto text = root.dump(2, ' ', true);
+  std::vector<std::pair<std::string_view, std::string_view>> entries;
+  for (auto const& shard : of.shards) {
+    for (auto const& t : shard.layout.tensors) entries.emplace_back(t.name, shard.name);
+  }
+  std::sort(entries.begin(), entries.end());
+  std::string map;
+  for (auto const& [tensor, shard] : entries) {
+    map += (map.empty() ? "\n    " : ",\n    ") + json(tensor).dump(-1, ' ', true) + ": " + json(shard).dump(-1, ' ', true);
+  }
+  // The document's own member: others of that name lie deeper.
+  constexpr std::string_view place = "\n  \"weight_map\": {";
+  text.insert(text.find(place) + place.size(), map + "\n  ");
+  return text + (source.empty() || source.ends_with('\n') ? "\n" : "");
 }
 
-/// Sorts the other files of the model's directory into those that are copied and weights that stay behind. Texts come first.
+/// Sorts the other files of the model's directory into those that are copied
+/// and weights that stay behind. Texts come first.
 inline void find_side_files(checkpoint const& model, output_layout& out) {
   namespace fs = std::filesystem;
   auto const written = [&](fs::path const& path) {
     auto const is_text = [&](auto const& t) { return path == t.name; };
     auto const is_shard = [&](auto const& s) { return path == s.path().filename(); };
-    return path == manifest_file_name || std::any_of(out.texts.begin(), out.texts.end(), is_text) ||
+    return path == manifest_file_name || path == index_file_name || std::any_of(out.texts.begin(), out.texts.end(), is_text) ||
            std::any_of(model.shards().begin(), model.shards().end(), is_shard);
   };
   for (fs::recursive_directory_iterator at{model.dir()}, end; at != end; ++at) {

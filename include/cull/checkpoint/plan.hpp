@@ -17,7 +17,8 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// What becomes of the MTP layers: pruned by their own scores, dropped, or pruned by another layer's keep-set.
+/// What becomes of the MTP layers: pruned by their own scores, dropped, or
+/// pruned by another layer's keep-set.
 struct mtp_policy {
   enum class kind { own, drop, copy };
   kind what = kind::own;
@@ -42,13 +43,22 @@ struct cut_note {
   std::optional<double> traffic_dropped = {};      ///< share of its routed tokens' weight
 };
 
-/// Which experts of which layer stay: everything that `apply` needs beside the model.
+/// What becomes of the scales of activations: each expert's own, or the widest
+/// that any expert of the layer had before pruning, by which serving engines
+/// went; see `lost_input_scales`.
+enum class input_scales { keep, max };
+
+/// Which experts of which layer stay: everything that `apply` needs beside the
+/// model.
 struct pruning_plan {
   std::string model_digest;  ///< empty: made elsewhere, for any model it fits
   std::string criterion;     ///< for people
   mtp_policy mtp;
   std::map<int, std::vector<int>> layers;  ///< kept original ids, ascending
   std::map<int, cut_note> notes;
+  cull::input_scales input_scales = cull::input_scales::keep;
+  std::uint64_t shard_bytes = 0;  ///< most bytes of tensors in a shard of the
+                                  ///< output; 0: the source's shards
 };
 
 struct plan_options {

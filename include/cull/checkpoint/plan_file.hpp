@@ -37,11 +37,19 @@ inline std::string to_text(mtp_policy const& policy) {
   return policy.what == mtp_policy::kind::drop ? "drop" : "copy:" + std::to_string(policy.layer);
 }
 
+/// "keep" or "max". Throws `errc::bad_plan`.
+inline input_scales parse_input_scales(std::string_view text) {
+  if (text == "keep") return input_scales::keep;
+  if (text == "max") return input_scales::max;
+  throw error{errc::bad_plan, "input scales '" + std::string{text} + "' are none of keep, max"};
+}
+
 namespace detail {
 
 inline constexpr char plan_format[] = "cull-plan";
 
-/// Layer numbers ascending, one layer per line, so that plans can be read and compared.
+/// Layer numbers ascending, one layer per line, so that plans can be read and
+/// compared.
 template <class Map, class Write>
 std::string layer_lines(Map const& map, Write&& write) {
   std::string out = "{";
@@ -119,6 +127,20 @@ inline cut_note read_note(json const& value, std::string const& file) {
   return note;
 }
 
+/// Options of `apply` that are not its defaults.
+inline std::string plan_choices(pruning_plan const& plan) {
+  std::string out;
+  if (plan.input_scales != input_scales::keep) out += ",\n  \"input_scales\": \"max\"";
+  if (plan.shard_bytes != 0) out += ",\n  \"shard_bytes\": " + std::to_string(plan.shard_bytes);
+  return out;
+}
+inline std::uint64_t read_shard_bytes(json const& root, std::string const& file) {
+  if (!root.contains("shard_bytes")) return 0;
+  if (!root.at("shard_bytes").is_number_unsigned())
+    throw error{errc::bad_plan, "'shard_bytes' must be a number of bytes", {.file = file}};
+  return root.at("shard_bytes").get<std::uint64_t>();
+}
+
 }  // namespace detail
 
 /// A plan as JSON text; the same plan gives the same bytes.
@@ -129,10 +151,11 @@ inline std::string to_json(pruning_plan const& plan) {
   out += "  \"model_digest\": " + dump(plan.model_digest) + ",\n  \"criterion\": " + dump(plan.criterion) + ",\n";
   out += "  \"mtp\": " + dump(to_text(plan.mtp)) + ",\n  \"layers\": " + detail::layer_lines(plan.layers, dump);
   out += ",\n  \"cuts\": " + detail::layer_lines(plan.notes, [](cut_note const& note) { return detail::cut_json(note).dump(); });
-  return out + "\n}\n";
+  return out + detail::plan_choices(plan) + "\n}\n";
 }
 
-/// Reads a plan; one made by hand or by another tool needs "layers" only. Throws `errc::bad_json`, `errc::bad_plan`.
+/// Reads a plan; one made by hand or by another tool needs "layers" only.
+/// Throws `errc::bad_json`, `errc::bad_plan`.
 inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
   using detail::json;
   auto const root = detail::parse_json(text, file);
@@ -151,6 +174,8 @@ inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
   for (auto const& [key, ids] : root.at("layers").items()) {
     out.layers[detail::layer_number(key, file)] = detail::id_list(ids, "layer " + key, file);
   }
+  out.input_scales = parse_input_scales(detail::text_member(root, "input_scales", "keep", file));
+  out.shard_bytes = detail::read_shard_bytes(root, file);
   if (root.contains("cuts") && root.at("cuts").is_object()) {
     for (auto const& [key, note] : root.at("cuts").items())
       out.notes[detail::layer_number(key, file)] = detail::read_note(note, file);

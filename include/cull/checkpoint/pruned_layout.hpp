@@ -14,10 +14,12 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/input_scales.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/checkpoint/plan.hpp>
 #include <cull/checkpoint/plan_file.hpp>
 #include <cull/checkpoint/rewrite_config.hpp>
+#include <cull/checkpoint/shard_collector.hpp>
 #include <cull/config.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -53,6 +55,8 @@ class layout_maker {
               {},
               model_.hidden_layers() + (drops_mtp ? 0 : static_cast<int>(mtp_.size()))};
     if (are_unequal(out.kept) || are_unequal(model_.expert_counts())) names_.per_layer = counts_of(out.kept);
+    if (plan_.input_scales == input_scales::max)
+      widest_ = widest_input_scales(model_, [&](int layer, int) { return out.kept.contains(layer); });
     out.shards = lay_out_shards();
     out.ledger = ledger_of(model_, out.shards);
     add_texts();
@@ -90,6 +94,8 @@ class layout_maker {
       auto const number = new_number(names_, place.layer, place.expert);
       if (!number) return std::nullopt;
       out.first.name = place.prefix + numbered(model_.family().experts, *number) + place.rest;
+      auto const widest = widest_.find({place.layer, place.rest});
+      if (widest != widest_.end()) out.second.made = bytes_of(widest->second);
     } else if (auto const axis = expert_axis(model_.family(), place, t.shape)) {
       bool const router = relation_of(model_.family(), place) == expert_relation::router;
       auto const& places = router ? out_->router_rows.at(place.layer) : kept->second;
@@ -99,8 +105,12 @@ class layout_maker {
     return out;
   }
 
+  static std::shared_ptr<made_bytes const> bytes_of(float value) {
+    return std::make_shared<made_bytes>(made_bytes{{}, {reinterpret_cast<char const*>(&value), sizeof value}});
+  }
+
   std::vector<output_shard> lay_out_shards() const {
-    shard_collector out{model_};
+    shard_collector out{model_, plan_.shard_bytes};
     for (auto const& t : model_.tensors()) {
       if (auto found = survivor(t)) out.add(t.shard, std::move(found->first), std::move(found->second));
     }
@@ -114,8 +124,9 @@ class layout_maker {
       out_->texts.push_back({"hf_quant_config.json", rewrite_quant_config(names_, read_text(quant), quant.string())});
     }
     auto const index = model_.dir() / index_file_name;
-    if (std::filesystem::exists(index))
-      out_->texts.push_back({index_file_name, index_text(*out_, read_text(index), index.string())});
+    bool const indexed = std::filesystem::exists(index);
+    if (plan_.shard_bytes == 0 ? indexed : out_->shards.size() > 1)
+      out_->texts.push_back({index_file_name, index_text(*out_, indexed ? read_text(index) : std::string{})});
     auto plan = plan_;
     plan.model_digest = model_.digest();
     out_->texts.push_back({plan_file_name, to_json(plan)});
@@ -126,12 +137,14 @@ class layout_maker {
   pruned_layout* out_ = nullptr;
   renaming names_;
   std::vector<int> mtp_;
+  std::map<scale_key, float> widest_;
 };
 
 }  // namespace detail
 
-/// Lays out the pruned checkpoint. Valid as long as `model`. Throws what `keep_sets` and config edits throw.
-inline std::unique_ptr<pruned_layout const> lay_out(checkpoint const& model, pruning_plan const& plan) {
+/// Lays out the pruned checkpoint. Valid as long as `model`. Throws what
+/// `keep_sets` and config edits throw.
+inline std::unique_ptr<pruned_layout> lay_out(checkpoint const& model, pruning_plan const& plan) {
   auto out = std::make_unique<pruned_layout>();
   detail::layout_maker{model, plan}.fill(*out);
   return out;

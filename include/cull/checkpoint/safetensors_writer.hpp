@@ -25,8 +25,9 @@ struct tensor_source {
 
 /// Writes a safetensors file, whole or not at all. Deterministic: the same tensors and metadata give the same bytes in any order.
 /// Throws `errc::shape_mismatch` where bytes do not fit the shape, and what `lay_out` and `output_file` throw.
-inline void write_safetensors(std::filesystem::path const& path, std::map<std::string, std::string> const& metadata,
-                              std::vector<tensor_source> const& tensors, overwrite policy = overwrite::no) {
+template <checkpoint_io Io>
+void write_safetensors(Io& io, std::filesystem::path const& path, std::map<std::string, std::string> const& metadata,
+                       std::vector<tensor_source> const& tensors, overwrite policy = overwrite::no) {
   std::map<std::string, std::span<std::byte const>> data;
   std::vector<tensor_info> infos;
   for (auto const& t : tensors) {
@@ -35,7 +36,7 @@ inline void write_safetensors(std::filesystem::path const& path, std::map<std::s
       throw error{errc::bad_header, "is given twice", {.file = path.string(), .tensor = t.name}};
   }
   auto const layout = lay_out(metadata, std::move(infos));
-  output_file out{path, policy};
+  output_file<Io> out{io, path, policy};
   out.write(layout.header);
   for (auto const& t : layout.tensors) {
     auto const bytes = data.at(t.name);
@@ -47,6 +48,11 @@ inline void write_safetensors(std::filesystem::path const& path, std::map<std::s
     out.write(bytes);
   }
   out.publish();
+}
+inline void write_safetensors(std::filesystem::path const& path, std::map<std::string, std::string> const& metadata,
+                              std::vector<tensor_source> const& tensors, overwrite policy = overwrite::no) {
+  posix_io io;
+  write_safetensors(io, path, metadata, tensors, policy);
 }
 
 CULL_NAMESPACE_END

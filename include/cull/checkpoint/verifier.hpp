@@ -2,47 +2,60 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <exception>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <cull/checkpoint/added_files.hpp>
 #include <cull/checkpoint/compare_files.hpp>
 #include <cull/checkpoint/expected_config.hpp>
+#include <cull/checkpoint/expected_shards.hpp>
 #include <cull/checkpoint/expected_tensors.hpp>
 #include <cull/checkpoint/json.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/plan_file.hpp>
-#include <cull/checkpoint/pruned_layout.hpp>
+#include <cull/checkpoint/shard_checker.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
 struct verify_options {
-  std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};  ///< in bytes of tensors
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};  ///< in bytes of tensors; one call at a time
   std::function<bool()> cancelled = {};
+  /// Share of the tensors whose bytes are compared, chosen by their names: a
+  /// wrong tensor is found with this probability, m wrong ones with 1 - (1 -
+  /// sample)^m. Below 1 the shards' digests are not computed. Everything else
+  /// is checked in full.
+  double sample = 1;
+  int threads = 0;  ///< shards compared side by side; 0: up to 4, as the machine has
 };
 
 /// What was proved, and what was found wrong.
 struct verify_report {
   std::int64_t files = 0;
-  std::int64_t tensors = 0;
+  std::int64_t tensors = 0;           ///< compared with the source byte by byte
   std::int64_t expert_tensors = 0;    ///< of them, of routed experts
+  std::int64_t all_tensors = 0;       ///< of the plan; more than were compared with a sample
   std::uint64_t bytes = 0;            ///< of tensors, compared with the source one by one
-  std::vector<std::string> failures;  ///< each names its file or tensor; empty: the directory is what plan and source say
+  std::vector<std::string> failures;  ///< each names its file or tensor; empty: the directory is what
+                                      ///< plan and source say
 };
 
 namespace detail {
 
-/// Reads what was written with plain streams and compares it with the source.
+/// Reads what was written anew and compares it with the source.
 class verifier {
  public:
   verifier(checkpoint const& model, pruning_plan const& plan, std::filesystem::path dir, verify_options const& options)
@@ -56,11 +69,12 @@ class verifier {
   verify_report run() {
     if (!std::filesystem::is_directory(dir_)) throw error{errc::not_found, "there is no such directory", {.file = dir_.string()}};
     wanted_ = expected_.tensors();
+    if (plan_.input_scales == input_scales::max) expect_widest_scales();
     for (auto const& [name, t] : wanted_) total_ += t.source->bytes();
+    report_.all_tensors = static_cast<std::int64_t>(wanted_.size());
     list_files();
     attempt("the index", [&] { read_index_file(); });
-    for (auto const& shard : shards_) attempt(shard, [&] { check_shard(shard); });
-    for (auto const& [name, t] : wanted_) fail(name + ": is missing");
+    check_shards();
     attempt("config.json", [&] { check_json("config.json"); });
     if (std::filesystem::exists(model_.dir() / "hf_quant_config.json"))
       attempt("hf_quant_config.json", [&] { check_json("hf_quant_config.json"); });
@@ -99,8 +113,35 @@ class verifier {
     return false;
   }
 
+  /// Scales of activations are the widest that any expert of their layer had.
+  void expect_widest_scales() {
+    std::map<std::string, float> widest;
+    for (auto const& t : model_.tensors()) {
+      auto const name = expected_.name_of_all_experts(t.name);
+      if (!name || t.type != dtype::f32 || t.elements() != 1) continue;
+      bool const divides = name->ends_with(".input_global_scale");
+      if (!divides && !name->ends_with(".input_scale")) continue;
+      float value = 0;
+      char bytes[sizeof value];
+      plain_file{model_.shards()[static_cast<std::size_t>(t.shard)].path()}.read(t.begin, bytes);
+      std::memcpy(&value, bytes, sizeof value);
+      auto& best = widest.emplace(*name, value).first->second;
+      best = divides ? std::min(best, value) : std::max(best, value);
+    }
+    for (auto& [now, t] : wanted_) {
+      auto const name = expected_.name_of_all_experts(t.source->name);
+      if (auto const found = name ? widest.find(*name) : widest.end(); found != widest.end()) t.value = found->second;
+    }
+  }
+
+  /// A directory of one shard has no index where the source has none, or shards
+  /// were cut anew.
+  bool needs_index() const {
+    if (plan_.shard_bytes == 0) return std::filesystem::exists(model_.dir() / index_file_name);
+    return !files_.contains(single_file_name);
+  }
   void read_index_file() {
-    if (!std::filesystem::exists(model_.dir() / index_file_name)) {
+    if (!needs_index()) {
       shards_.insert(single_file_name);
       return;
     }
@@ -120,82 +161,80 @@ class verifier {
     if (root.at("metadata").at("total_size") != total) fail("the index: total_size is not " + std::to_string(total));
     index_ = std::move(map);
   }
-
-  void check_shard(std::string const& shard) {
-    if (!claim(shard)) return;
-    safetensors_file const file{dir_ / shard};
-    check_metadata(shard, file);
-    std::ifstream out{dir_ / shard, std::ios::binary};
-    for (auto const& t : file.tensors()) {
-      auto const found = wanted_.find(t.name);
-      if (found == wanted_.end()) {
-        fail(t.name + ": in " + shard + ", must not be there or is there twice");
-        continue;
-      }
-      if (!index_.empty() && index_.contains(t.name) && index_.at(t.name) != shard)
-        fail(t.name + ": is in " + shard + ", the index says " + index_.at(t.name));
-      compare(t, found->second, out);
-      wanted_.erase(found);
-    }
-  }
-
-  void check_metadata(std::string const& shard, safetensors_file const& file) {
-    for (auto const& source : model_.shards()) {
-      if (source.path().filename() != shard) continue;
-      auto wanted = source.metadata();
-      wanted.emplace("format", "pt");
-      if (file.metadata() != wanted) fail(shard + ": metadata is not the source's");
-      return;
-    }
-    fail(shard + ": the source has no file of that name");
-  }
-
   static std::uint64_t wanted_bytes(expectation::tensor const& t) {
     return t.places.empty() ? t.source->bytes() : t.source->bytes() / t.source->shape[t.axis] * t.places.size();
   }
 
-  void compare(tensor_info const& t, expectation::tensor const& wanted, std::ifstream& out) {
-    auto shape = wanted.source->shape;
-    if (!wanted.places.empty()) shape[wanted.axis] = wanted.places.size();
-    if (t.type != wanted.source->type || t.shape != shape) {
-      fail(t.name + ": has another type or shape than " + wanted.source->name + " of the source");
-      return;
+  /// Each thread takes the next shard; what was found is put together in the
+  /// order of their names.
+  void check_shards() {
+    std::vector<std::string> names;
+    for (auto const& shard : shards_) {
+      if (claim(shard)) names.push_back(shard);
     }
-    if (!same_bytes(t, wanted, out)) return;
-    ++report_.tensors;
-    report_.expert_tensors += expected_.is_expert(wanted.source->name) ? 1 : 0;
-    report_.bytes += t.bytes();
-    if (options_.progress) options_.progress(report_.bytes, total_);
+    std::vector<shard_findings> found(names.size());
+    std::atomic<std::size_t> next{0};
+    std::exception_ptr stopped;
+    shard_checker::rules const rules{expected_, wanted_, [this](auto const& name) { return is_sampled(name); },
+                                     [this](std::uint64_t bytes) { advance(bytes); }};
+    auto const work = [&] {
+      for (std::size_t i = next++; i < names.size(); i = next++) {
+        try {
+          found[i] = shard_checker{model_, rules, dir_, names[i]}.check();
+        } catch (std::exception const& problem) {
+          found[i].failures.push_back(names[i] + ": " + problem.what());
+          auto const* const known = dynamic_cast<error const*>(&problem);
+          std::lock_guard const guard{mutex_};
+          if (known != nullptr && known->code() == errc::cancelled) stopped = std::current_exception();
+        }
+      }
+    };
+    std::vector<std::thread> helpers;
+    while (helpers.size() + 1 < std::min(names.size(), threads())) helpers.emplace_back(work);
+    work();
+    for (auto& helper : helpers) helper.join();
+    if (stopped) std::rethrow_exception(stopped);
+    for (std::size_t i = 0; i < names.size(); ++i) by_shard_[names[i]] = std::move(found[i]);
+    take_findings();
+  }
+  std::size_t threads() const {
+    return options_.threads > 0 ? static_cast<std::size_t>(options_.threads)
+                                : std::min<std::size_t>(4, std::max(1u, std::thread::hardware_concurrency()));
+  }
+  bool is_sampled(std::string const& name) const {
+    if (options_.sample >= 1) return true;
+    hasher hash;
+    hash.add(name);
+    return static_cast<double>(std::stoul(hash.hex().substr(0, 8), nullptr, 16)) < options_.sample * 4294967296.0;
+  }
+  void advance(std::uint64_t bytes) {
+    std::lock_guard const guard{mutex_};
+    if (options_.cancelled && options_.cancelled()) throw error{errc::cancelled, "stopped on request"};
+    done_ += bytes;
+    if (options_.progress) options_.progress(done_, std::max(done_, total_));
   }
 
-  /// Piece by piece: all of a tensor, or each kept place for each index of the axes before it.
-  bool same_bytes(tensor_info const& t, expectation::tensor const& wanted, std::ifstream& out) {
-    auto& in = source_stream(static_cast<std::size_t>(wanted.source->shard));
-    auto const& shape = wanted.source->shape;
-    auto const pieces = wanted.places.empty() ? std::vector<int>{0} : wanted.places;
-    std::uint64_t outer = 1;
-    for (std::size_t i = 0; i < wanted.axis; ++i) outer *= shape[i];
-    std::uint64_t const there = wanted.places.empty() ? 1 : shape[wanted.axis];
-    std::uint64_t const size = wanted.source->bytes() / (outer * there);
-    for (std::uint64_t i = 0; i < outer * pieces.size(); ++i) {
-      auto const place = static_cast<std::uint64_t>(pieces[i % pieces.size()]);
-      auto const from = wanted.source->begin + (i / pieces.size() * there + place) * size;
-      auto const byte = first_difference({in, from}, {out, t.begin + i * size}, size, options_.cancelled);
-      if (byte == size) continue;
-      fail(t.name + ": byte " + std::to_string(t.begin + i * size + byte) + " of its file differs from " + wanted.source->name +
-           " of the source");
-      return false;
+  void take_findings() {
+    std::set<std::string> seen;
+    for (auto const& [shard, found] : by_shard_) {
+      for (auto const& failure : found.failures) fail(failure);
+      for (auto const& name : found.tensors) {
+        if (!seen.insert(name).second) fail(name + ": in " + shard + ", is there twice");
+        auto const at = index_.find(name);
+        if (at != index_.end() && at->second != shard) fail(name + ": is in " + shard + ", the index says " + at->second);
+      }
+      report_.tensors += found.compared;
+      report_.expert_tensors += found.experts;
+      report_.bytes += found.bytes;
     }
-    return true;
+    for (auto const& [name, t] : wanted_) {
+      if (!seen.contains(name)) fail(name + ": is missing");
+    }
+    for (auto& failure : shard_rules{model_, plan_.shard_bytes, by_shard_}.failures()) fail(std::move(failure));
   }
 
-  std::ifstream& source_stream(std::size_t shard) {
-    sources_.resize(model_.shards().size());
-    if (!sources_[shard].is_open()) sources_[shard].open(model_.shards()[shard].path(), std::ios::binary);
-    return sources_[shard];
-  }
-
-  /// config.json and hf_quant_config.json: the source's, but for counts and the names of experts.
+  /// config.json and hf_quant_config.json: the source's, but for counts and the
+  /// names of experts.
   void check_json(std::string const& name) {
     if (!claim(name)) return;
     auto const wanted = expected_json(model_, expected_, kept_, plan_.mtp, parse_json(slurp(model_.dir() / name), name));
@@ -206,7 +245,9 @@ class verifier {
   void check_plan() {
     if (!claim(plan_file_name)) return;
     auto const written = load_plan(dir_ / plan_file_name);
-    if (written.layers != plan_.layers || !(written.mtp == plan_.mtp) || written.model_digest != model_.digest()) {
+    bool const same_options = written.input_scales == plan_.input_scales && written.shard_bytes == plan_.shard_bytes;
+    if (written.layers != plan_.layers || !(written.mtp == plan_.mtp) || written.model_digest != model_.digest() ||
+        !same_options) {
       fail(std::string{plan_file_name} + ": is another plan");
     }
   }
@@ -240,22 +281,36 @@ class verifier {
     }
   }
 
-  /// The manifest is a function of the other files, so it is made again and compared.
+  /// The manifest is a function of the other files, so it is made again and
+  /// compared.
   void check_manifest() {
     if (!claim(manifest_file_name)) return;
+    auto const text = slurp(dir_ / manifest_file_name);
+    auto const root = parse_json(text, manifest_file_name);
     std::vector<written_file> files;
     std::string plan;
     for (auto const& entry : std::filesystem::recursive_directory_iterator{dir_}) {
       auto const name = entry.path().lexically_relative(dir_).string();
       if (entry.is_directory() || name == manifest_file_name || files_.contains(name)) continue;
-      files.push_back(digest_of(entry.path(), name));
+      files.push_back(digest_for_manifest(root, name));
       if (name == plan_file_name) plan = files.back().xxh128;
     }
-    if (slurp(dir_ / manifest_file_name) != manifest_text(plan, files, added_)) {
+    if (text != manifest_text(plan, files, added_)) {
       fail(std::string{manifest_file_name} +
-           ": sizes and digests are not those of the files; something was changed after it was written");
+           ": sizes and digests are not those of the files; something was "
+           "changed after it was written");
     }
   }
+  /// Shards have been digested while they were compared; with a sample their
+  /// digest is believed.
+  written_file digest_for_manifest(json const& manifest, std::string const& name) const {
+    auto const shard = by_shard_.find(name);
+    if (shard == by_shard_.end()) return digest_of(dir_ / name, name);
+    auto out = shard->second.file;
+    if (out.xxh128.empty() && options_.sample < 1) out.xxh128 = manifest.at("files").at(name).at("xxh128").get<std::string>();
+    return out.xxh128.empty() ? digest_of(dir_ / name, name) : out;
+  }
+
   checkpoint const& model_;
   pruning_plan const& plan_;
   std::filesystem::path dir_;
@@ -266,8 +321,9 @@ class verifier {
   std::map<std::string, std::string> index_;
   std::set<std::string> shards_, files_;
   std::vector<std::string> added_;
-  std::vector<std::ifstream> sources_;
-  std::uint64_t total_ = 0;
+  std::map<std::string, shard_findings> by_shard_;
+  std::mutex mutex_;
+  std::uint64_t total_ = 0, done_ = 0;
   verify_report report_;
 };
 

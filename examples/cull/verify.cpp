@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "options.hpp"
+#include "verbs.hpp"
+
+namespace program {
+namespace {
+
+struct verify_verb_options {
+  std::string model, plan, dir, family;
+  double sample = 1;
+  int threads = 0;
+};
+
+/// The plan, with the options of apply that the checkpoint itself says it was
+/// written with.
+cull::pruning_plan read_plan(verify_verb_options const& o, console const& out) {
+  auto plan = cull::load_plan(o.plan);
+  auto const path = std::filesystem::path{o.dir} / cull::plan_file_name;
+  if (!std::filesystem::exists(path)) return plan;
+  auto const written = cull::load_plan(path);
+  plan.shard_bytes = written.shard_bytes;
+  plan.input_scales = written.input_scales;
+  if (plan.shard_bytes > 0) out.say("written with shards of at most " + std::to_string(plan.shard_bytes) + " bytes");
+  if (plan.input_scales == cull::input_scales::max) out.say("written with --input-scale max");
+  return plan;
+}
+
+json lost_scales(cull::checkpoint const& model, cull::pruning_plan const& plan, console const& out) {
+  json lost = json::array();
+  for (auto const& c : cull::lost_input_scales(model, cull::keep_sets(model, plan))) {
+    lost.push_back({{"layer", c.layer}, {"tensor", c.tensor}, {"before", c.before}, {"after", c.after}});
+    char text[256];
+    std::snprintf(text, sizeof text, "layer %d %s: widest input scale was %.6g, of the experts kept %.6g", c.layer,
+                  c.tensor.c_str(), static_cast<double>(c.before), static_cast<double>(c.after));
+    out.say(text + std::string{plan.input_scales == cull::input_scales::max ? " (all were given the former)" : ""});
+  }
+  return lost;
+}
+
+/// A table of what serving engines demand.
+json serving_table(verify_verb_options const& o, cull::checkpoint const& model, console const& out) {
+  auto const scales = o.sample < 1 ? cull::block_scales::skip : cull::block_scales::scan;
+  json rows = json::array();
+  out.say("");
+  for (auto const& c : cull::serving_checks(cull::checkpoint::open(o.dir, {.family = model.family()}), scales)) {
+    char const* const verdict = c.verdict == cull::serving_verdict::good   ? "good"
+                                : c.verdict == cull::serving_verdict::note ? "note"
+                                                                           : "BAD";
+    rows.push_back({{"demand", c.demand},
+                    {"verdict", verdict},
+                    {"found", c.found},
+                    {"vllm", c.vllm},
+                    {"sglang", c.sglang},
+                    {"tensorrt_llm", c.tensorrt_llm}});
+    out.say(left(verdict, 6) + left(c.demand, 56) + c.found);
+    if (c.verdict == cull::serving_verdict::good) continue;
+    out.say("        vLLM: " + c.vllm);
+    out.say("        SGLang: " + c.sglang);
+    out.say("        TensorRT-LLM: " + c.tensorrt_llm);
+  }
+  return rows;
+}
+
+void tell_proved(verify_verb_options const& o, cull::verify_report const& report, console const& out) {
+  out.say("verified: " + std::to_string(report.expert_tensors) + " expert tensors and " +
+          std::to_string(report.tensors - report.expert_tensors) + " others, " + std::to_string(report.bytes) +
+          " bytes, are the source's bytes under the plan's numbers; index, "
+          "configs and all " +
+          std::to_string(report.files) + " files are as they must be");
+  if (o.sample < 1) {
+    out.say("a sample: the bytes of " + std::to_string(report.all_tensors - report.tensors) +
+            " tensors were not compared; one wrong tensor is found with "
+            "probability " +
+            fixed(o.sample, 3) + ", ten with " + fixed(1 - std::pow(1 - o.sample, 10), 3));
+  }
+}
+
+void verify(verify_verb_options const& o, console const& out) {
+  auto const model = open_model(o.model, o.family);
+  auto const plan = read_plan(o, out);
+  progress_line line{"MB", 1e6};
+  auto const report =
+      cull::find_differences(model, plan, o.dir,
+                             {.progress =
+                                  [&](std::uint64_t done, std::uint64_t total) {
+                                    if (!stopped())
+                                      line("verify", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+                                  },
+                              .cancelled = stopped,
+                              .sample = o.sample,
+                              .threads = o.threads});
+  json result{{"verified", report.failures.empty()}, {"files", report.files},
+              {"tensors", report.tensors},           {"expert_tensors", report.expert_tensors},
+              {"all_tensors", report.all_tensors},   {"bytes", report.bytes},
+              {"failures", report.failures}};
+  if (report.failures.empty()) {
+    tell_proved(o, report, out);
+    result["lost_input_scales"] = lost_scales(model, plan, out);
+    result["serving"] = serving_table(o, model, out);
+    out.result(result);
+    return;
+  }
+  out.result(result);
+  for (auto const& failure : report.failures) out.say("different: " + failure);
+  if (out.as_json) throw CLI::RuntimeError{1};
+  throw cull::error{cull::errc::verification_failed,
+                    std::to_string(report.failures.size()) + " differences; do not use this checkpoint",
+                    {.file = o.dir}};
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, console& out, action& run) {
+  auto* const verb = add_verb(app, out, "verify", "Prove byte by byte that a pruned checkpoint is what model and plan say",
+                              "cull verify GLM-5.2-NVFP4 plan.json GLM-5.2-NVFP4-168");
+  auto const o = std::make_shared<verify_verb_options>();
+  verb->add_option("MODEL", o->model, "directory of the source model")->required();
+  verb->add_option("PLAN", o->plan, "plan file")->required();
+  verb->add_option("DIR", o->dir, "directory that apply wrote")->required();
+  verb->add_option("--sample", o->sample,
+                   "share of the tensors whose bytes are compared; all else is "
+                   "checked in full")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--threads", o->threads, "shards compared side by side (0: up to 4, as the machine has)")
+      ->check(CLI::Range(0, 256));
+  add_family_option(*verb, o->family);
+  verb->callback([=, &out, &run] { run = [=, &out] { verify(*o, out); }; });
+}
+
+}  // namespace program

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <cull/checkpoint/job_runner.hpp>
+#include <cull/checkpoint/journal.hpp>
+#include <cull/checkpoint/manifest.hpp>
+#include <cull/checkpoint/output_file.hpp>
+#include <cull/checkpoint/write_job.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// The directory in which a job is done, locked against a second writer as long as this object lives.
+template <checkpoint_io Io>
+class work_directory {
+ public:
+  work_directory(Io& io, std::filesystem::path dir) : io_(io), dir_(std::move(dir)), lock_(open(io, dir_)) {
+    auto const result = uninterrupted([&] { return io.lock(lock_.handle()); });
+    // Network file systems cannot lock directories; the journal is locked as well.
+    if (result.error == EWOULDBLOCK || examine(io, dir_).inode != lock_.examine().inode) refuse(dir_);
+  }
+  std::filesystem::path const& path() const { return dir_; }
+
+  [[noreturn]] static void refuse(std::filesystem::path const& dir) {
+    throw error{errc::already_exists, "another process is writing this directory", {.file = dir.string()}};
+  }
+
+ private:
+  static io_file<Io> open(Io& io, std::filesystem::path const& dir) {
+    auto const made = io.make_directory(dir);
+    if (made.error != 0 && made.error != EEXIST) throw_io(made.error, "cannot be created", dir);
+    sync_directory(io, dir.parent_path());
+    return {io, uninterrupted([&] { return io.open_directory(dir); }), dir, "cannot be opened as a directory"};
+  }
+
+  Io& io_;
+  std::filesystem::path dir_;
+  io_file<Io> lock_;
+};
+
+template <checkpoint_io Io>
+void refuse_existing(Io& io, std::filesystem::path const& out) {
+  if (!is_absent(io, out))
+    throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
+}
+
+/// The manifest, then the end of the journal, both durable before the directory gets its name.
+template <checkpoint_io Io>
+void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const& out, write_job const& job,
+            apply_report& report) {
+  auto const manifest = manifest_text(job.plan_digest, report.files);
+  write_file(io, work.path() / manifest_file_name, manifest, overwrite::yes);
+  report.files.push_back({manifest_file_name, manifest.size(), hex_digest(std::as_bytes(std::span{manifest}))});
+  auto const journal = work.path() / journal_file_name;
+  if (auto const result = io.remove(journal); result.error != 0) throw_io(result.error, "cannot be removed", journal);
+  sync_directory(io, work.path());
+  if (auto const result = io.rename(work.path(), out, overwrite::no); result.error != 0)
+    throw_io(result.error, "cannot be renamed into place", out);
+  sync_directory(io, out.parent_path());
+}
+
+}  // namespace detail
+
+/// Writes a job to the new directory `out`: to `<out>.partial`, with a journal, renamed at the end. Whatever stops it, the same
+/// call goes on from there and ends with the same bytes; `out` exists only when it is complete and durable, and `sources` are
+/// only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per thread.
+///
+/// Throws `errc::already_exists` (`out` exists; another process is at work, or another job was begun), `errc::no_space`,
+/// `errc::source_changed`, `errc::cancelled`, `errc::io`, `errc::not_found`.
+template <checkpoint_io Io>
+apply_report execute(Io& io, write_job const& job, std::filesystem::path const& out, apply_options const& options = {}) {
+  detail::refuse_existing(io, out);
+  auto partial = out;
+  partial += ".partial";
+  detail::work_directory<Io> const work{io, partial};
+  detail::refuse_existing(io, out);
+  apply_report report;
+  {
+    detail::journal<Io> log{io, partial, job.state_digest()};
+    if (detail::uninterrupted([&] { return io.lock(log.handle()); }).error == EWOULDBLOCK) work.refuse(partial);
+    detail::job_runner<Io> runner{io, job, partial, options, log};
+    report.files = runner.run();
+    report.resumed = runner.resumed();
+    detail::finish(io, work, out, job, report);
+  }
+  for (auto const& f : report.files) report.bytes += f.bytes;
+  return report;
+}
+
+CULL_NAMESPACE_END

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing a checkpoint when things go wrong: every operation fails in turn, in every way; power fails at every point.
+#include <doctest/doctest.h>
+
+#include <cull/checkpoint/execute.hpp>
+
+#include <support/faulty_io.hpp>
+#include <support/recording_io.hpp>
+
+#include "small_job.hpp"
+
+namespace {
+
+using namespace checkpoint_test;
+using test_support::fault;
+using test_support::fault_kind;
+
+constexpr char out[] = "/work/out";
+
+/// Nothing, or all of it.
+bool absent_or_whole(cull::memory_io const& io, small_job const& it) { return !io.exists(out) || io.tree(out) == it.output; }
+
+bool sources_untouched(cull::memory_io const& io, small_job const& it) { return io.tree("/model") == it.sources; }
+
+struct outcome {
+  bool struck = false, failed = false;
+  cull::errc code = cull::errc::cancelled;
+  std::int64_t resumed = 0;
+};
+
+/// Does the job with a fault, then again without; checks what must hold in between and after.
+outcome strike(fault const& what) {
+  small_job it;
+  cull::memory_io files;
+  it.put_sources(files);
+  outcome result;
+  {
+    test_support::faulty_io<cull::memory_io> io{files, what};
+    try {
+      cull::execute(io, it.job, out);
+    } catch (cull::error const& problem) {
+      result.failed = true;
+      result.code = problem.code();
+    }
+    result.struck = io.struck();
+  }
+  CHECK(files.open_handles() == 0);
+  CHECK(absent_or_whole(files, it));
+  CHECK(sources_untouched(files, it));
+  if (!result.failed) CHECK(files.exists(out));
+  if (!files.exists(out)) result.resumed = cull::execute(files, it.job, out).resumed;
+  CHECK(files.tree(out) == it.output);
+  CHECK(files.tree("/work").size() == it.output.size() + 1);
+  CHECK(files.open_handles() == 0);
+  CHECK(sources_untouched(files, it));
+  return result;
+}
+
+/// The fault befalls operation 1, 2, 3, ... until there are no more. Gives how many runs there were.
+template <class Check>
+std::int64_t sweep(fault what, Check&& check) {
+  for (what.number = 1;; ++what.number) {
+    CAPTURE(what.number);
+    auto const result = strike(what);
+    if (!result.struck) return what.number - 1;
+    check(result);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("execute: the output is the concatenation of its ranges") {
+  small_job it;
+  cull::memory_io io;
+  it.put_sources(io);
+  auto const report = cull::execute(io, it.job, out);
+  CHECK(io.tree(out) == it.output);
+  CHECK(report.resumed == 0);
+  std::uint64_t bytes = 0;
+  for (auto const& [name, text] : it.output) bytes += text.size();
+  CHECK(report.bytes == bytes);
+  CHECK(code_of([&] { cull::execute(io, it.job, out); }) == cull::errc::already_exists);
+}
+
+TEST_CASE("execute: every operation fails once with every error; then the same call ends with the same bytes") {
+  for (int const number : {EIO, ENOSPC, EDQUOT, EROFS, EMFILE}) {
+    CAPTURE(number);
+    std::int64_t failures = 0;
+    auto const runs = sweep({.error = number}, [&](outcome const& o) {
+      failures += o.failed ? 1 : 0;
+      bool const full = number == ENOSPC || number == EDQUOT;
+      if (o.failed) CHECK(o.code == (full ? cull::errc::no_space : cull::errc::io));
+    });
+    CHECK(runs > 150);
+    CHECK(failures > runs / 2);
+  }
+}
+
+TEST_CASE("execute: signals, short transfers and transfers of nothing") {
+  sweep({.error = EINTR}, [](outcome const& o) {
+    if (o.failed) CHECK(o.code == cull::errc::io);
+  });
+  for (auto const* const operation : {"read", "write", "open_read", "create", "open_log", "open_directory", "reserve", "lock"}) {
+    CHECK(sweep({.error = EINTR, .only = operation}, [](outcome const& o) { CHECK_FALSE(o.failed); }) > 0);
+  }
+  CHECK(sweep({.kind = fault_kind::partial}, [](outcome const& o) { CHECK_FALSE(o.failed); }) > 20);
+  CHECK(sweep({.kind = fault_kind::nothing, .only = "write"}, [](outcome const& o) { CHECK(o.code == cull::errc::io); }) > 10);
+  CHECK(sweep({.kind = fault_kind::nothing, .only = "read"},
+              [](outcome const& o) { CHECK(o.code == cull::errc::source_changed); }) > 10);
+}
+
+TEST_CASE("execute: killed before any operation, it goes on, and from as many files as were finished") {
+  std::int64_t most = 0, again = 0;
+  CHECK(sweep({.kind = fault_kind::death}, [&](outcome const& o) {
+          again += o.resumed < most ? 1 : 0;
+          most = std::max(most, o.resumed);
+        }) > 150);
+  CHECK(most == 7);
+  // Between the end of the journal and the directory's name there is nothing to go on from; the last operations close what is
+  // done.
+  CHECK(again <= 8);
+}
+
+TEST_CASE("execute: what a lost synchronisation or a lying disk may have spoilt is found by its digest") {
+  small_job it;
+  for (std::int64_t n = 1;; ++n) {
+    cull::memory_io files;
+    it.put_sources(files);
+    test_support::faulty_io<cull::memory_io> io{files, {.kind = fault_kind::lie, .number = n}};
+    std::int64_t asked = 0;
+    auto const stop = [&] { return files.exists("/work/out.partial/config.json") && ++asked > 0; };
+    auto const first = code_of([&] { cull::execute(io, it.job, out, {.cancelled = stop}); });
+    if (!io.struck()) break;
+    if (files.exists(out)) continue;
+    CAPTURE(n);
+    CHECK((first == cull::errc::cancelled || first == cull::errc::already_exists));
+    cull::execute(files, it.job, out, {.resume = cull::resume_check::digest});
+    CHECK(files.tree(out) == it.output);
+  }
+}
+
+TEST_CASE("execute: sources that shrink, grow, vanish or are replaced are noticed") {
+  small_job it;
+  using change = void (*)(cull::memory_io&, std::string const&);
+  for (change const alter : {change{[](auto&io, auto const&text) { io.put("/model/a.safetensors", text.substr(0, 40)); }},
+                             change{[](auto&io, auto const&text) { io.put("/model/a.safetensors", text + "x"); }},
+                             change{[](auto&io, auto const&text) { io.put("/model/a.safetensors", text); }},
+                             change{[](auto&io, auto const&) { io.remove("/model/a.safetensors"); }}}) {
+    for (int const moment : {0, 10, 15}) {
+      cull::memory_io io;
+      it.put_sources(io);
+      int asked = 0;
+      auto const act = [&] {
+        if (asked++ == moment) alter(io, it.sources.at("a.safetensors"));
+        return false;
+      };
+      auto const code = code_of([&] { cull::execute(io, it.job, out, {.cancelled = act}); });
+      CHECK((code == cull::errc::source_changed || code == cull::errc::not_found));
+      CHECK_FALSE(io.exists(out));
+    }
+  }
+}
+
+TEST_CASE("execute: a second writer is refused, another job too; too little room is known before a byte is written") {
+  small_job it;
+  cull::memory_io io;
+  it.put_sources(io);
+  cull::errc second = cull::errc::cancelled;
+  auto const again = [&] {
+    if (second == cull::errc::cancelled) second = code_of([&] { cull::execute(io, it.job, out); });
+    return false;
+  };
+  cull::execute(io, it.job, out, {.cancelled = again});
+  CHECK(second == cull::errc::already_exists);
+  CHECK(io.tree(out) == it.output);
+
+  cull::memory_io small{it.job.bytes() - 1};
+  it.put_sources(small);
+  auto const problem = failure_of([&] { cull::execute(small, it.job, out); });
+  CHECK(problem.code() == cull::errc::no_space);
+  CHECK(mentions(problem.what(), ": 1 are missing"));
+
+  small_job other{2};
+  cull::memory_io begun;
+  it.put_sources(begun);
+  other.put_sources(begun);
+  int asked = 0;
+  CHECK(code_of([&] { cull::execute(begun, other.job, out, {.cancelled = [&] { return ++asked > 9; }}); }) ==
+        cull::errc::cancelled);
+  CHECK(code_of([&] { cull::execute(begun, it.job, out); }) == cull::errc::already_exists);
+}
+
+TEST_CASE("execute: after a power failure the output is absent or whole, and the same call ends with the same bytes") {
+  small_job it;
+  test_support::recording_io io{31};
+  it.put_sources(io);
+  io.set_root("/work");
+  cull::execute(io, it.job, out);
+  REQUIRE(io.tree(out) == it.output);
+
+  std::int64_t states = 0, whole = 0, wrong = 0, unfinished = 0;
+  auto const examine = [&](std::size_t point, std::map<std::size_t, test_support::fate> const& fates) {
+    ++states;
+    cull::memory_io files;
+    it.put_sources(files);
+    for (auto const& [name, text] : io.after_crash(point, fates)) {
+      if (name.ends_with('/')) {
+        files.make_directory("/work/" + name);
+      } else {
+        files.put("/work/" + name, text);
+      }
+    }
+    if (files.exists(out)) {
+      ++whole;
+      wrong += files.tree(out) == it.output ? 0 : 1;
+      return;
+    }
+    cull::execute(files, it.job, out);
+    unfinished += files.tree(out) == it.output && files.tree("/work").size() == it.output.size() + 1 ? 0 : 1;
+  };
+  using test_support::fate;
+  constexpr fate fates[] = {fate::lost, fate::torn, fate::zeroed};
+  std::mt19937_64 random{23};
+  for (std::size_t point = 0; point <= io.steps(); ++point) {
+    auto const risky = io.at_risk(point);
+    std::map<std::size_t, fate> all_lost;
+    for (auto const i : risky) all_lost[i] = fate::lost;
+    examine(point, {});
+    if (!risky.empty()) examine(point, all_lost);
+    for (auto const i : risky) {
+      for (auto const f : fates) examine(point, {{i, f}});
+      auto but_one = all_lost;
+      but_one.erase(i);
+      examine(point, but_one);
+    }
+    for (int n = 0; n < 80 && risky.size() > 1; ++n) {
+      std::map<std::size_t, fate> some;
+      for (auto const i : risky) {
+        if (auto const roll = random() % 4; roll < 3) some[i] = fates[roll];
+      }
+      examine(point, some);
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(unfinished == 0);
+  CHECK(whole > 1);
+  CHECK(states >= 10'000);
+  MESSAGE(states << " states after a power failure, " << whole << " of them complete");
+}
