@@ -16,6 +16,12 @@ bool has_doubt(layer_figures const& layer) {
   return layer.cut && std::any_of(layer.experts.begin(), layer.experts.end(), [](auto const& x) { return x.close; });
 }
 
+bool has_errors(figures const& of) {
+  return std::any_of(of.layers.begin(), of.layers.end(), [](auto const& l) {
+    return std::any_of(l.experts.begin(), l.experts.end(), [](auto const& x) { return x.error > 0; });
+  });
+}
+
 /// Distance from the cut, relative to it.
 double away(layer_figures const& layer, expert_figures const& x) { return x.score / *layer.cut - 1; }
 
@@ -90,8 +96,7 @@ std::string doubt_section(figures const& of) {
   if (std::any_of(of.layers.begin(), of.layers.end(), has_doubt)) {
     out += legend({{"keep", "kept"}, {"drop", "dropped"}}) + forest(of);
   } else {
-    out += element(
-        "p", of.criterion == "reap" ? "No expert's interval reaches the cut." : "This criterion has no standard error here.");
+    out += element("p", has_errors(of) ? "No expert's interval reaches the cut." : "This criterion has no standard error here.");
   }
   out += element("details", element("summary", "The experts, by layer") + doubt_table(of));
   return section("doubt", "Ties and starving experts",

@@ -94,12 +94,13 @@ bool is_known(std::string const& criterion) {
 }
 
 std::vector<expert_figures> experts_of(cull::default_observation const& seen, int layer, cull::criterion const& score,
-                                       bool has_error) {
+                                       cull::criterion_error_on<cull::default_sums> const& error) {
   std::vector<expert_figures> out;
+  auto const sequences = static_cast<std::int64_t>(seen.provenance().sequences.size());
   for (int e = 0; e < seen.experts(layer); ++e) {
     auto const sums = seen.sums(layer, e);
     out.push_back({.score = score(sums),
-                   .error = has_error ? sums.standard_error(cull::gate_norm) : 0.0,
+                   .error = error ? error(sums, sequences) : 0.0,
                    .traffic = sums.sum(cull::weight),
                    .mass = sums.sum(cull::gate_norm),
                    .tokens = sums.count()});
@@ -153,6 +154,7 @@ class builder {
     out_.criterion = !from.criterion.empty() ? from.criterion : is_known(planned_by) ? planned_by : "reap";
     if (!planned_by.empty() && planned_by != out_.criterion) drawn_by_ = planned_by;
     score_ = cull::criterion_by_name(out_.criterion);
+    error_ = cull::criterion_error_by_name(out_.criterion);
     budget_ = {keep_count(), in.model ? std::max(1, in.model->router().groups) : 1};
   }
 
@@ -192,8 +194,7 @@ class builder {
   void add_observed_layers() {
     auto const& seen = in_.observations[0].second;
     for (int const layer : seen.layers()) {
-      layer_figures figures{
-          .layer = layer, .is_mtp = is_mtp(layer), .experts = experts_of(seen, layer, score_, out_.criterion == "reap")};
+      layer_figures figures{.layer = layer, .is_mtp = is_mtp(layer), .experts = experts_of(seen, layer, score_, error_)};
       figures.experts_before = figures.kept = seen.experts(layer);
       if (auto const* const kept = planned_set(layer)) {
         cut(figures, *kept);
@@ -262,6 +263,7 @@ class builder {
   figures& out_;
   std::string drawn_by_;
   cull::criterion score_;
+  cull::criterion_error_on<cull::default_sums> error_;  // empty: this criterion has none
   cull::keep budget_;
 };
 
