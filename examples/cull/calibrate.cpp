@@ -56,17 +56,31 @@ void calibrate(calibrate_options const& o, console const& out) {
   out.say("calibrated on " + std::to_string(result.observation.provenance().sequences.size()) + " sequences, " +
           std::to_string(result.tokens) + " tokens in " + fixed(result.seconds, 1) + " s (" + std::to_string(result.threads) +
           " threads, " + std::to_string(result.batches) + " batches)");
+  std::string stages;
+  json times;
+  for (auto const stage : engine::stage_times::all) {
+    auto const* const name = engine::stage_times::name(stage);
+    times[name] = result.times[stage];
+    stages +=
+        (stages.empty() ? "" : ", ") + std::string{name} + " " + fixed(100 * result.times[stage] / result.seconds, 0) + " %";
+  }
+  out.say("time: " + stages + "; memory: " + megabytes(static_cast<std::uint64_t>(result.state_bytes)) + " of hidden states, " +
+          megabytes(static_cast<std::uint64_t>(result.resident_bytes)) + " resident at most, mapped weights included");
   if (never > 0) out.say(std::to_string(never) + " experts were never chosen; they score 0");
   out.say("wrote " + o.output.path);
-  out.result({{"sequences", result.observation.provenance().sequences.size()},
-              {"tokens", result.tokens},
-              {"batches", result.batches},
-              {"threads", result.threads},
-              {"seconds", result.seconds},
-              {"never_chosen", never},
-              {"settings", result.observation.provenance().settings},
-              {"precision", o.running.precision},
-              {"out", o.output.path}});
+  out.result(
+      {{"sequences", result.observation.provenance().sequences.size()},
+       {"tokens", result.tokens},
+       {"batches", result.batches},
+       {"threads", result.threads},
+       {"seconds", result.seconds},
+       {"stages", times},
+       {"memory",
+        {{"mapped_bytes", result.mapped_bytes}, {"state_bytes", result.state_bytes}, {"resident_bytes", result.resident_bytes}}},
+       {"never_chosen", never},
+       {"settings", result.observation.provenance().settings},
+       {"precision", o.running.precision},
+       {"out", o.output.path}});
 }
 
 }  // namespace

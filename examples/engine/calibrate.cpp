@@ -3,8 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <set>
+
+#if __has_include(<sys/resource.h>)
+#include <sys/resource.h>
+#endif
 
 namespace engine {
 namespace {
@@ -46,6 +51,14 @@ class prefix_pruner {
 
 }  // namespace
 
+void measure_memory(cull::checkpoint const& model, calibration& out) {
+  for (auto const& file : model.shards()) out.mapped_bytes += static_cast<std::int64_t>(std::filesystem::file_size(file.path()));
+#if __has_include(<sys/resource.h>)
+  rusage used{};
+  if (getrusage(RUSAGE_SELF, &used) == 0) out.resident_bytes = std::int64_t{used.ru_maxrss} * 1024;
+#endif
+}
+
 std::string settings_text(precision policy) { return policy == precision::bf16 ? "precision=bf16" : "precision=f32"; }
 
 calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::span<sequence const> sequences,
@@ -62,7 +75,8 @@ calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::spa
   provenance.sequences = digest(sequences);
   std::sort(provenance.sequences.begin(), provenance.sequences.end());
   if (options.leave_one_out) provenance.settings += ";leave_one_out";
-  layer_hooks hooks{.observer = &out.observation, .leave_one_out = options.leave_one_out, .progress = options.progress};
+  layer_hooks hooks{
+      .observer = &out.observation, .leave_one_out = options.leave_one_out, .progress = options.progress, .times = &out.times};
   std::optional<prefix_pruner> pruner;
   if (options.sequential) {
     pruner.emplace(out.observation, *options.sequential);
@@ -77,8 +91,11 @@ calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::spa
   }
   out.tokens = counters.tokens;
   out.batches = counters.batches;
+  out.state_bytes = counters.state_bytes;
   out.threads = exec.thread_count();
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.times.close(out.seconds);
+  measure_memory(model, out);
   return out;
 }
 

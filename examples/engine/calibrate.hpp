@@ -38,7 +38,14 @@ struct calibration {
   std::int64_t batches = 0;  ///< of all layers together
   int threads = 0;
   double seconds = 0;
+  stage_times times = {};           ///< where the seconds went
+  std::int64_t mapped_bytes = 0;    ///< the model's files, of which the system keeps in memory what it likes
+  std::int64_t state_bytes = 0;     ///< hidden states of all tokens, most at a time
+  std::int64_t resident_bytes = 0;  ///< most that the process had in memory, mapped pages included; 0: not known
 };
+
+/// Fills `mapped_bytes` and `resident_bytes`.
+void measure_memory(cull::checkpoint const& model, calibration& out);
 
 /// What an observation says about the policy it was taken under.
 std::string settings_text(precision policy);

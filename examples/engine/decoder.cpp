@@ -65,6 +65,7 @@ run_counters decoder::run(std::span<sequence const> sequences, layer_hooks const
   auto const tokens = tabulate(sequences, domains);
   run_counters counters{.tokens = tokens.rows()};
   buffer hidden = embedding_(tokens.ids);
+  counters.state_bytes = std::int64_t{4} * tokens.rows() * config_.hidden;
   layer_pass pass{config_, tokens, options_.batch_tokens, hooks};
   for (int number = 0; number < config_.layers; ++number) {
     counters.batches += pass(layer{model_, config_, number, products_}, hidden);
@@ -74,6 +75,7 @@ run_counters decoder::run(std::span<sequence const> sequences, layer_hooks const
   if (hooks.on_logits) show_logits(head_, tokens, normed, hooks.on_logits);
   if (!config_.has_mtp || !wants_mtp(hooks)) return counters;
 
+  counters.state_bytes *= 3;  // the normed states and MTP's inputs beside them
   auto const drafting = tabulate(sequences, domains, 1);
   mtp_layer const mtp{model_, config_, products_};
   hidden = mtp.input(embedding_, drafting.next_ids, drafting.positions, with_successor(normed, tokens, drafting).view());

@@ -37,11 +37,13 @@ struct layer_hooks {
   std::function<void(int layer, std::int64_t sequence, std::span<picked_positions const>)> on_indexer = {};
   std::function<void(int layer, std::int64_t sequence, matrix_view<float const> hidden)> on_hidden = {};
   std::function<void(std::string_view stage, std::int64_t done, std::int64_t total)> progress = {};  ///< in tokens
+  stage_times* times = nullptr;  ///< where the time of layers goes is added to; `other` is left alone
 };
 
 struct run_counters {
   std::int64_t tokens = 0;
-  std::int64_t batches = 0;  ///< of all layers together
+  std::int64_t batches = 0;      ///< of all layers together
+  std::int64_t state_bytes = 0;  ///< hidden states of all tokens, most at a time
 };
 
 /// A decoder of any architecture of `architecture_of`, layer by layer: one layer's weights (mapped) and the hidden states of all

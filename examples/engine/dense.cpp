@@ -2,7 +2,6 @@
 #include <engine/dense.hpp>
 
 #include <cull/error.hpp>
-#include <cull/expert.hpp>
 #include <cull/numeric/bf16.hpp>
 
 namespace engine {
@@ -36,6 +35,17 @@ buffer dense::operator()(matrix_view<float const> x, cull::weight_matrix const& 
     cull::matmul<cull::bf16_precision>(exec_, x, w, out.view());
   } else {
     cull::matmul(exec_, x, w, out.view());
+  }
+  return out;
+}
+
+buffer dense::operator()(matrix_view<float const> x, cull::gated_expert<> const& mlp) const {
+  buffer out{x.rows(), mlp.down.rows()};
+  if (x.rows() == 0) return out;
+  if (policy_ == precision::bf16) {
+    cull::expert_mlp<cull::bf16_precision>(exec_, mlp, x, out.view());
+  } else {
+    cull::expert_mlp(exec_, mlp, x, out.view());
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <cull/checkpoint.hpp>
+#include <cull/expert.hpp>
 
 #include <engine/buffer.hpp>
 
@@ -26,6 +27,8 @@ class dense {
 
   /// x `[m, K]` times the transpose of w `[N, K]`: `[m, N]`.
   buffer operator()(matrix_view<float const> x, cull::weight_matrix const& w) const;
+  /// x `[m, hidden]` through a gated MLP with silu: `[m, hidden]`.
+  buffer operator()(matrix_view<float const> x, cull::gated_expert<> const& mlp) const;
 
  private:
   cull::on_cpu exec_;

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include <cull/expert.hpp>
-#include <cull/numeric/exp.hpp>
 
 namespace engine {
 namespace {
@@ -16,7 +15,9 @@ class dense_layer final : public feed_forward {
   dense_layer(cull::checkpoint const& model, model_config const& config, std::string const& prefix, dense const& products)
       : mlp_(model, prefix, config.hidden, model.config().integer("intermediate_size"), products) {}
 
-  buffer operator()(matrix_view<float const> x, moe_watch const&) override { return mlp_(x); }
+  buffer operator()(matrix_view<float const> x, moe_watch const& watch) override {
+    return timed(watch.times, stage::dense_mlp, [&] { return mlp_(x); });
+  }
 
  private:
   gated_mlp mlp_;
@@ -42,16 +43,18 @@ class expert_layer final : public feed_forward {
         shared_(load_shared(model, config, prefix, products)) {}
 
   buffer operator()(matrix_view<float const> x, moe_watch const& watch) override {
-    auto const routed = watch.observer == nullptr ? collect_->run({.router_input = x})
-                                                  : (*collect_)({.router_input = x,
-                                                                 .weights = watch.weights,
-                                                                 .sequence = watch.sequence,
-                                                                 .domain = watch.domain,
-                                                                 .residual = watch.residual,
-                                                                 .leave_one_out = watch.leave_one_out},
-                                                                watch.observer->at(layer_.number));
+    auto const routed = timed(watch.times, stage::experts, [&] {
+      return watch.observer == nullptr ? collect_->run({.router_input = x})
+                                       : (*collect_)({.router_input = x,
+                                                      .weights = watch.weights,
+                                                      .sequence = watch.sequence,
+                                                      .domain = watch.domain,
+                                                      .residual = watch.residual,
+                                                      .leave_one_out = watch.leave_one_out},
+                                                     watch.observer->at(layer_.number));
+    });
     if (watch.routing) watch.routing(collect_->routing());
-    buffer out = shared_ ? (*shared_)(x) : buffer{x.rows(), x.cols()};
+    buffer out = timed(watch.times, stage::dense_mlp, [&] { return shared_ ? (*shared_)(x) : buffer{x.rows(), x.cols()}; });
     for (std::int64_t t = 0; t < x.rows(); ++t) {
       for (std::int64_t i = 0; i < x.cols(); ++i) out.row(t)[i] = routed(t, i) + out.row(t)[i];
     }
@@ -90,18 +93,11 @@ class expert_layer final : public feed_forward {
 gated_mlp::gated_mlp(cull::checkpoint const& model, std::string const& prefix, std::int64_t hidden, std::int64_t width,
                      dense const& products)
     : products_(products),
-      gate_(load_matrix(model, prefix + "gate_proj.weight", width, hidden)),
-      up_(load_matrix(model, prefix + "up_proj.weight", width, hidden)),
-      down_(load_matrix(model, prefix + "down_proj.weight", hidden, width)) {}
+      weights_{load_matrix(model, prefix + "gate_proj.weight", width, hidden),
+               load_matrix(model, prefix + "up_proj.weight", width, hidden),
+               load_matrix(model, prefix + "down_proj.weight", hidden, width)} {}
 
-buffer gated_mlp::operator()(matrix_view<float const> x) const {
-  buffer inner = products_(x, gate_);
-  buffer const up = products_(x, up_);
-  for (std::int64_t t = 0; t < inner.rows(); ++t) {
-    for (std::int64_t i = 0; i < inner.cols(); ++i) inner.row(t)[i] = cull::silu_f32(inner.row(t)[i]) * up.row(t)[i];
-  }
-  return products_(inner.view(), down_);
-}
+buffer gated_mlp::operator()(matrix_view<float const> x) const { return products_(x, weights_); }
 
 std::unique_ptr<feed_forward> load_feed_forward(cull::checkpoint const& model, model_config const& config, int layer,
                                                 dense const& products) {

@@ -11,6 +11,7 @@
 
 #include <engine/dense.hpp>
 #include <engine/model_config.hpp>
+#include <engine/stage_times.hpp>
 
 namespace engine {
 
@@ -25,6 +26,7 @@ struct moe_watch {
   matrix_view<float const> residual = {};  ///< hidden states before the block
   bool leave_one_out = false;
   std::function<void(cull::routing<> const&)> routing = {};
+  stage_times* times = nullptr;
 };
 
 /// down(silu(gate x) * up x).
@@ -37,7 +39,7 @@ class gated_mlp {
 
  private:
   dense const& products_;
-  cull::weight_matrix gate_, up_, down_;
+  cull::gated_expert<> weights_;
 };
 
 /// The part of a layer behind attention.

@@ -27,7 +27,8 @@ layer::layer(cull::checkpoint const& model, model_config const& config, int numb
       feed_forward_(load_feed_forward(model, config, number, products)) {}
 
 void layer::operator()(matrix_view<float> hidden, std::span<token_place const> places, moe_watch const& watch) const {
-  add(hidden, (*attention_)(input_norm_(hidden).view(), places));
+  auto const normed = input_norm_(hidden);
+  add(hidden, timed(watch.times, stage::attention, [&] { return (*attention_)(normed.view(), places); }));
   auto seen = watch;
   seen.residual = hidden;
   add(hidden, (*feed_forward_)(post_attention_norm_(hidden).view(), seen));

@@ -48,7 +48,7 @@ std::int64_t layer_pass::take(layer const& through, buffer& hidden, observation*
   auto const all = places(caches);
   routed_ids_.clear();
   routed_weights_.clear();
-  moe_watch watch{.observer = observer, .leave_one_out = hooks_.leave_one_out};
+  moe_watch watch{.observer = observer, .leave_one_out = hooks_.leave_one_out, .times = hooks_.times};
   if (hooks_.on_routing) {
     watch.routing = [this](cull::routing<> const& of) {
       for (std::int64_t t = 0; t < of.ids.rows(); ++t) {

@@ -62,14 +62,19 @@ bool observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number,
     for (std::int64_t first = 0; first < block.rows; first += step, ++out.batches) {
       auto const count = std::min(step, block.rows - first);
       std::vector<int> const sequence(static_cast<std::size_t>(count), static_cast<int>(f));
-      collect({.router_input = block.rows_of(first, count),
-               .expert_input = expert.rows_of(first, count),
-               .sequence = sequence,
-               .residual = residual.rows_of(first, count),
-               .leave_one_out = options.leave_one_out},
-              out.observation.at(number));
+      cull::block_inputs const in{.router_input = block.rows_of(first, count),
+                                  .expert_input = expert.rows_of(first, count),
+                                  .sequence = sequence,
+                                  .residual = residual.rows_of(first, count),
+                                  .leave_one_out = options.leave_one_out};
+      timed(&out.times, stage::experts, [&] {
+        // Outputs are only needed by what looks at them.
+        if (residual.values.empty() && !options.leave_one_out) return collect.observe(in, out.observation.at(number));
+        collect(in, out.observation.at(number));
+      });
       if (options.progress) options.progress("layer " + suffix, first + count, block.rows);
     }
+    out.state_bytes = std::max(out.state_bytes, static_cast<std::int64_t>(4 * (block.values.size() + expert.values.size())));
     out.tokens += number == model.moe_layers().front() ? block.rows : 0;
   }
   out.observation.at(number).finish();
@@ -107,6 +112,8 @@ calibration calibrate_from_states(cull::checkpoint const& model, cull::on_cpu ex
   }
   out.threads = exec.thread_count();
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.times.close(out.seconds);
+  measure_memory(model, out);
   return out;
 }
 
