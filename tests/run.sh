@@ -32,6 +32,7 @@ ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
 section "files read by other people's readers"
 tests/interop/safetensors.sh build/gcc/examples/cull
 tests/data_tools/run.sh build/gcc/examples/cull
+tests/interop/malformed.sh build/gcc/tests/cull_malformed_corpus
 
 section "clang++: builds without a warning, library tests"
 configure clang clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
@@ -47,5 +48,8 @@ section "ThreadSanitizer"
 configure tsan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=thread -DCULL_BUILD_EXAMPLES=OFF \
   '-DCULL_TEST_ROOMS=router;expert;saliency'
 ctest --test-dir build/tsan --output-on-failure --no-tests=error -j "$jobs"
+
+section "fuzzing"
+tests/fuzz/run.sh 40 2
 
 section "all passed"

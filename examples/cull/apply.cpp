@@ -14,13 +14,15 @@ namespace program {
 namespace {
 
 struct apply_verb_options {
-  std::string model, plan, dir, family, shard_size, input_scale;
+  std::string model, plan, dir, shard_size, input_scale;
+  model_choice choice;
   int threads = 0;
   bool paranoid = false, dry_run = false;
 };
 
 struct paths {
-  std::string model, plan, dir, family;
+  std::string model, plan, dir;
+  model_choice choice;
 };
 
 struct kit_options {
@@ -53,7 +55,7 @@ json write_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, pa
 }
 
 void kit_alone(paths const& p, kit_options const& o, console const& out) {
-  auto const model = open_model(p.model, p.family);
+  auto const model = open_model(p.model, p.choice);
   out.result(write_kit(model, cull::load_plan(p.plan), p, o, out));
 }
 
@@ -137,7 +139,7 @@ void show_plan(cull::checkpoint const& model, cull::pruning_plan const& plan, st
 }
 
 void apply(apply_verb_options const& o, kit_options const& kit, console const& out) {
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   auto const plan = read_plan(o);
   tell_lost_scales(model, plan, out);
   if (o.dry_run) return show_plan(model, plan, o.dir, out);
@@ -161,7 +163,7 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
               {"resumed", report.resumed},
               {"files", files},
               {"left_behind", report.left_behind}};
-  if (kit.wanted) result["kit"] = write_kit(model, plan, {o.model, o.plan, o.dir, o.family}, kit, out);
+  if (kit.wanted) result["kit"] = write_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, kit, out);
   out.result(result);
 }
 
@@ -185,7 +187,7 @@ void add_apply(CLI::App& app, console& out, action& run) {
   verb->add_option("--threads", o->threads, "shards written side by side (0: up to 4, as the machine has)")
       ->check(CLI::Range(0, 256));
   verb->add_flag("--paranoid", o->paranoid, "going on: read and digest again what an interrupted run had finished");
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   auto const kit = std::make_shared<kit_options>();
   verb->add_flag("--kit", kit->wanted, "add card, compose file for vLLM, sampling defaults, report");
   kit->add_to(*verb);
@@ -205,7 +207,7 @@ void add_kit(CLI::App& app, console& out, action& run) {
   verb->add_option("MODEL", p->model, "directory of the source model")->required();
   verb->add_option("PLAN", p->plan, "plan file")->required();
   verb->add_option("DIR", p->dir, "directory that apply wrote")->required();
-  add_family_option(*verb, p->family);
+  add_model_options(*verb, p->choice);
   kit->add_to(*verb);
   verb->callback([=, &out, &run] { run = [=, &out] { kit_alone(*p, *kit, out); }; });
 }

@@ -9,7 +9,8 @@ namespace program {
 namespace {
 
 struct calibrate_options {
-  std::string model, family;
+  std::string model;
+  model_choice choice;
   std::vector<std::string> data, states, emphases;
   bool by_domain = false, leave_one_out = false;
   int sequential = 0;
@@ -48,7 +49,7 @@ engine::calibration run_model(cull::checkpoint const& model, calibrate_options c
 void calibrate(calibrate_options const& o, console const& out) {
   o.output.check();
   for (auto const& text : o.emphases) parse_emphasis(text);
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   progress_line line{"tokens", 1};
   auto const result = run_model(model, o, line);
   cull::save(result.observation, o.output.path, o.output.policy());
@@ -91,7 +92,7 @@ void add_calibrate(CLI::App& app, console& out, action& run) {
       "cull calibrate GLM-5.2-NVFP4 --data code.jsonl --data traces.jsonl --emphasize 262:16:6 --out term.obs.safetensors");
   auto const o = std::make_shared<calibrate_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   auto* const data = verb->add_option("--data", o->data, "calibration sequences (JSON lines); may be given several times");
   auto* const states = verb->add_option("--states", o->states,
                                         "recorded inputs of the MoE blocks (safetensors with block_input.L) instead of --data");

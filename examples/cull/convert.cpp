@@ -10,7 +10,8 @@ namespace program {
 namespace {
 
 struct convert_options {
-  std::string model, to, dir, check, original, family;
+  std::string model, to, dir, check, original;
+  model_choice choice;
   bool separate_scales = false;
   int threads = 0;
 
@@ -27,10 +28,10 @@ auto progress_of(progress_line& line, char const* stage) {
 }
 
 void write_converted(convert_options const& o, console const& out) {
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   cull::conversion wanted{.to = o.storage(),
                           .sharing = o.separate_scales ? cull::scale_sharing::none : cull::scale_sharing::gate_and_up};
-  if (!o.original.empty()) wanted.original = open_model(o.original, o.family);
+  if (!o.original.empty()) wanted.original = open_model(o.original, o.choice);
   progress_line line{"MB", 1e6};
   auto const report = cull::convert(cull::on_cpu{o.threads}, model, wanted, o.dir,
                                     {.progress = progress_of(line, "convert"), .cancelled = stopped});
@@ -43,7 +44,7 @@ void write_converted(convert_options const& o, console const& out) {
 }
 
 void check_converted(convert_options const& o, console const& out) {
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   progress_line line{"MB", 1e6};
   auto const report = cull::find_conversion_differences(model, o.storage(), o.check,
                                                         {.progress = progress_of(line, "check"), .cancelled = stopped});
@@ -86,7 +87,7 @@ void add_convert(CLI::App& app, console& out, action& run) {
   verb->add_flag("--separate-scales", o->separate_scales,
                  "quantise gate and up with a tensor scale each (serving engines expect one for both)")
       ->excludes(check);
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   verb->add_option("--threads", o->threads, "threads (0: as many as the machine has)")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();

@@ -10,7 +10,8 @@ namespace {
 
 struct eval_verb_options {
   std::vector<std::string> models, data;
-  std::string prompts, logits, family;
+  std::string prompts, logits;
+  model_choice choice;
   engine::loop_definition loop;
   int drafts = 5;
   run_options running;
@@ -237,7 +238,7 @@ void eval(eval_verb_options const& o, console const& out) {
   std::vector<column> columns;
   json models;
   auto const [first_name, first_dir] = labelled(o.models.front());
-  auto const first = open_model(first_dir, o.family);
+  auto const first = open_model(first_dir, o.choice);
   auto const asked = read_questions(o, engine::read_model_config(first).vocabulary);
   std::optional<engine::reference_run> reference;
   if (o.models.size() > 1) {
@@ -246,7 +247,7 @@ void eval(eval_verb_options const& o, console const& out) {
   }
   for (std::size_t i = 0; i < o.models.size(); ++i) {
     auto const [name, dir] = labelled(o.models[i]);
-    auto const model = i == 0 ? first : open_model(dir, o.family);
+    auto const model = i == 0 ? first : open_model(dir, o.choice);
     columns.emplace_back(name, evaluate(model, asked, o, i > 0 ? &*reference : nullptr, keeper));
     models[name] = to_json(columns.back().second, first_name);
   }
@@ -277,7 +278,7 @@ void add_eval(CLI::App& app, console& out, action& run) {
       ->capture_default_str();
   verb->add_option("--logits", o->logits,
                    "write logits.N and mtp_logits.N of every sequence to this safetensors file (one model)");
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   o->running.add_to(*verb);
   verb->callback([=, &out, &run] {
     if (!o->logits.empty() && o->models.size() > 1) throw CLI::ValidationError{"--logits", "takes one model"};

@@ -9,7 +9,8 @@ namespace program {
 namespace {
 
 struct generate_verb_options {
-  std::string model, family, prompts, domain = "traces";
+  model_choice choice;
+  std::string model, prompts, domain = "traces";
   engine::sampling sampling;
   bool terminating_only = false;
   int think_end = 262, end = 263;
@@ -24,7 +25,7 @@ std::string line_of(engine::trace const& trace, std::string const& domain) {
 
 void generate(generate_verb_options const& o, console const& out) {
   o.output.check();
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   auto const prompts = engine::read_prompts(o.prompts, engine::read_model_config(model).vocabulary);
   progress_line line{"prompts", 1};
   auto const traces = engine::generate(model, o.running.exec(), prompts, o.sampling,
@@ -55,7 +56,7 @@ void add_generate(CLI::App& app, console& out, action& run) {
       "cull generate GLM-5.2-NVFP4 --prompts prompts.jsonl --temperature 0.6 --top-p 0.95 --terminating-only --out traces.jsonl");
   auto const o = std::make_shared<generate_verb_options>();
   verb->add_option("MODEL", o->model, "directory of the model")->required();
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   verb->add_option("--prompts", o->prompts, "prompts (JSON lines)")->required();
   verb->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time")
       ->check(CLI::NonNegativeNumber)

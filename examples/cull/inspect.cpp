@@ -79,11 +79,12 @@ void print(cull::checkpoint const& model, std::vector<std::string> const& warnin
 }
 
 struct source {
-  std::string model, family;
+  std::string model;
+  model_choice choice;
 };
 
 void inspect(source const& from, console const& out) {
-  auto const model = open_model(from.model, from.family);
+  auto const model = open_model(from.model, from.choice);
   auto const warnings = cull::audit(model);
   print(model, warnings, out);
   json stored;
@@ -106,7 +107,7 @@ void add_inspect(CLI::App& app, console& out, action& run) {
                               "cull inspect GLM-5.2-NVFP4");
   auto const from = std::make_shared<source>();
   verb->add_option("MODEL", from->model, "directory of the model")->required();
-  add_family_option(*verb, from->family);
+  add_model_options(*verb, from->choice);
   verb->callback([=, &out, &run] { run = [=, &out] { inspect(*from, out); }; });
 }
 

@@ -16,10 +16,22 @@ int wrong_use(CLI::App const& app, CLI::ParseError const& problem) {
   return 2;
 }
 
-int failed(program::console const& out, std::string const& what) {
+int failed(program::console const& out, std::string const& what, program::json details = program::json::object()) {
   std::cerr << "cull: " << what << '\n';
-  out.result({{"error", what}});
+  details["error"] = what;
+  out.result(details);
   return 1;
+}
+
+/// What a program that calls cull wants to know of an error.
+program::json details_of(cull::error const& problem) {
+  auto const& where = problem.where();
+  program::json out{{"code", cull::name(problem.code())}};
+  if (!where.file.empty()) out["file"] = cull::printable(where.file);
+  if (!where.tensor.empty()) out["tensor"] = cull::printable(where.tensor);
+  if (where.byte) out["byte"] = *where.byte;
+  if (!where.json_pointer.empty()) out["json_pointer"] = cull::printable(where.json_pointer);
+  return out;
 }
 
 }  // namespace
@@ -48,6 +60,8 @@ int main(int argc, char** argv) {
     return problem.get_exit_code() == 0 ? app.exit(problem) : wrong_use(app, problem);
   } catch (std::bad_alloc const&) {
     return failed(out, "not enough memory; a smaller --batch-tokens needs less");
+  } catch (cull::error const& problem) {
+    return failed(out, problem.what(), details_of(problem));
   } catch (std::exception const& problem) {
     return failed(out, problem.what());
   }

@@ -7,13 +7,20 @@
 
 namespace program {
 
-void add_family_option(CLI::App& verb, std::string& file) {
-  verb.add_option("--family", file, "descriptor (JSON) of the model's family, instead of the known one");
+void add_model_options(CLI::App& verb, model_choice& choice) {
+  verb.add_option("--family", choice.family, "descriptor (JSON) of the model's family, instead of the known one");
+  std::vector<std::string> names;
+  for (auto const& known : cull::leniency_names) names.emplace_back(known.text);
+  verb.add_option("--allow", choice.allowed, "what a strict reader refuses and this model has; see docs/malformed.md")
+      ->check(CLI::IsMember(names));
+  verb.add_flag("--adopt-unindexed", choice.adopt_unindexed, "take tensors that the index omits, as --allow adopt-unindexed");
 }
 
-cull::checkpoint open_model(std::string const& dir, std::string const& family) {
+cull::checkpoint open_model(std::string const& dir, model_choice const& choice) {
   cull::open_options options;
-  if (!family.empty()) options.family = cull::load_family(family);
+  if (!choice.family.empty()) options.family = cull::load_family(choice.family);
+  for (auto const& name : choice.allowed) cull::allow(options.allowed, name);
+  options.allowed.adopt_unindexed |= choice.adopt_unindexed;
   return cull::checkpoint::open(dir, options);
 }
 

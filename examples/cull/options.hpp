@@ -14,10 +14,15 @@
 
 namespace program {
 
-/// --family: a descriptor of the model's family, for one that cull does not know or knows otherwise.
-void add_family_option(CLI::App& verb, std::string& file);
-/// The model in a directory; `family`: a descriptor file, or empty.
-cull::checkpoint open_model(std::string const& dir, std::string const& family);
+/// How a model is opened: --family, a descriptor for one that cull does not know or knows otherwise; --allow and
+/// --adopt-unindexed, what a strict reader refuses.
+struct model_choice {
+  std::string family;
+  std::vector<std::string> allowed;
+  bool adopt_unindexed = false;
+};
+void add_model_options(CLI::App& verb, model_choice& choice);
+cull::checkpoint open_model(std::string const& dir, model_choice const& choice);
 
 /// How a model is run.
 struct run_options {

@@ -12,7 +12,8 @@ namespace program {
 namespace {
 
 struct plan_verb_options {
-  std::string model, family, criterion = "reap", mtp = "own";
+  std::string model, criterion = "reap", mtp = "own";
+  model_choice choice;
   std::vector<std::string> observations;
   std::vector<double> weights;
   budget_options budget;
@@ -233,7 +234,7 @@ void plan_with(Decider const& decide, cull::checkpoint const& model, plan_verb_o
 
 void plan(plan_verb_options const& o, console const& out) {
   o.output.check();
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   if (o.criterion == "random") {
     plan_with(random_decider{model, o}, model, o, out);
   } else if (have_block_measures(o.observations)) {
@@ -246,7 +247,7 @@ void plan(plan_verb_options const& o, console const& out) {
 void add_options(CLI::App& verb, plan_verb_options& o) {
   verb.add_option("MODEL", o.model, "directory of the model")->required();
   verb.add_option("OBS", o.observations, "observation files, summed (none for --criterion random)");
-  add_family_option(verb, o.family);
+  add_model_options(verb, o.choice);
   verb.add_option("--weight", o.weights, "weight of each observation, in their order (default: 1 each)")
       ->check(CLI::PositiveNumber);
   o.budget.add_to(verb);

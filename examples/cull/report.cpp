@@ -11,7 +11,8 @@ namespace {
 struct report_verb_options {
   report::request from;
   std::vector<std::string> files;
-  std::string model, family;
+  std::string model;
+  model_choice choice;
   int keep = 0;
   output_options output;
 };
@@ -36,7 +37,7 @@ void add_report(CLI::App& app, console& out, action& run) {
                    "plan is its cut, further ones are compared")
       ->required();
   verb->add_option("--model", o->model, "directory of the source model, for bytes and serving checks");
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   verb->add_option("--keep", o->keep, "show this cut where there is no plan")->check(CLI::Range(1, 65536));
   verb->add_option("--criterion", o->from.criterion, "what scores the experts (default: the plan's, or reap)")
       ->check(CLI::IsMember(std::vector<std::string>{cull::criteria::names.begin(), cull::criteria::names.end()}));
@@ -45,7 +46,7 @@ void add_report(CLI::App& app, console& out, action& run) {
   verb->callback([=, &out, &run] {
     o->from.files.assign(o->files.begin(), o->files.end());
     o->from.model = o->model;
-    o->from.family = o->family;
+    o->from.family = o->choice.family;
     if (o->keep > 0) o->from.keep = o->keep;
     o->from.command = out.command;
     run = [=, &out] { make_report(*o, out); };

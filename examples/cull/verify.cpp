@@ -10,7 +10,8 @@ namespace program {
 namespace {
 
 struct verify_verb_options {
-  std::string model, plan, dir, family;
+  std::string model, plan, dir;
+  model_choice choice;
   double sample = 1;
   int threads = 0;
 };
@@ -80,7 +81,7 @@ void tell_proved(verify_verb_options const& o, cull::verify_report const& report
 }
 
 void verify(verify_verb_options const& o, console const& out) {
-  auto const model = open_model(o.model, o.family);
+  auto const model = open_model(o.model, o.choice);
   auto const plan = read_plan(o, out);
   progress_line line{"MB", 1e6};
   auto const report =
@@ -128,7 +129,7 @@ void add_verify(CLI::App& app, console& out, action& run) {
       ->capture_default_str();
   verb->add_option("--threads", o->threads, "shards compared side by side (0: up to 4, as the machine has)")
       ->check(CLI::Range(0, 256));
-  add_family_option(*verb, o->family);
+  add_model_options(*verb, o->choice);
   verb->callback([=, &out, &run] { run = [=, &out] { verify(*o, out); }; });
 }
 

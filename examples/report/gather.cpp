@@ -55,7 +55,7 @@ void read_json(fs::path const& path, std::string const& text, contents& in, figu
     kind = "evaluation";
     for (auto& m : models) out.models.push_back(std::move(m));
   } else {
-    throw cull::error{cull::errc::bad_json,
+    throw cull::error{cull::errc::json_syntax,
                       "is no plan, and not what eval or verify print with --json; give observations, plans and those",
                       {.file = path.string()}};
   }

@@ -89,6 +89,9 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
                          *cull::dtype_by_name(tensor.dtype),
                          {tensor.shape.begin(), tensor.shape.end()},
                          std::as_bytes(std::span{tensor.bytes})});
+    // So that the content is judged, and not only its checksum.
+    if (m.contains("checksum"))
+      m["checksum"] = cull::detail::observation_checksum(m, sources, [&](std::size_t i) { return sources[i].bytes; });
     cull::write_safetensors(folder / "changed.safetensors", m, sources, cull::overwrite::yes);
     auto const problem = failure_of([&] { cull::load_observation(folder / "changed.safetensors"); });
     CHECK_MESSAGE(mentions(problem.what(), "changed.safetensors"), std::string{problem.what()});
@@ -96,9 +99,9 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
   };
   CHECK(with([](auto&, auto& m) { m.clear(); }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m["format"] = "other"; }) == cull::errc::bad_observation);
-  CHECK(with([](auto&, auto& m) { m["version"] = "2"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["version"] = "1"; }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m["layers"] = "[3,\"7\"]"; }) == cull::errc::bad_observation);
-  CHECK(with([](auto&, auto& m) { m["layers"] = "["; }) == cull::errc::bad_json);
+  CHECK(with([](auto&, auto& m) { m["layers"] = "["; }) == cull::errc::json_syntax);
   CHECK(with([](auto&, auto& m) { m["sequences"] = "[\"12\"]"; }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) {
           m["sequences"] = "[\"00000000000000010000000000000002\",\"00000000000000010000000000000002\"]";
@@ -107,6 +110,31 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
   CHECK(with([](auto& t, auto&) { t["count"].shape = {12}; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].dtype = "F64"; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].bytes[7] = 0x80; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m.erase("checksum"); }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["layers"] = "[]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["layers"] = "[7,3]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["layers"] = "[-1,7]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["layers"] = "[3,99999999999]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["experts"] = "[4]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["experts"] = "[0,6]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["experts"] = "[2000000000,2000000000]"; }) == cull::errc::bad_observation);
+  CHECK(with([](auto&, auto& m) { m["domains"] = "[\"b\",\"a\"]"; }) == cull::errc::bad_observation);
   CHECK(code_of([] { cull::load_observation(model_dir() / "model-00001-of-00003.safetensors"); }) == cull::errc::bad_observation);
   CHECK(code_of([&] { cull::load_observation(folder / "none"); }) == cull::errc::not_found);
+}
+
+TEST_CASE("observation files: every changed byte is noticed") {
+  scratch_folder const folder;
+  cull::save(filled({}), folder / "o.safetensors");
+  auto const bytes = slurp(folder / "o.safetensors");
+  std::size_t accepted = 0, by_checksum = 0;
+  for (std::size_t at = 0; at < bytes.size(); at += at < 600 ? 1 : 7) {
+    auto changed = bytes;
+    changed[at] = static_cast<char>(changed[at] ^ 1);
+    auto const code = code_of([&] { cull::parse_observation(std::as_bytes(std::span{changed}), "f"); });
+    accepted += code == cull::errc::cancelled;
+    by_checksum += code == cull::errc::bad_checksum;
+  }
+  CHECK(accepted == 0);
+  CHECK(by_checksum > 100);
 }

@@ -105,16 +105,17 @@ TEST_CASE("open: a directory that is none, or whose parts disagree") {
 
   auto const index = [](auto change) { return opened_with("model.safetensors.index.json", change); };
   auto const name = "model.layers.2.mlp.experts.9.up_proj.weight_scale";
-  CHECK(index([&](auto& i) { i["weight_map"].erase(name); }).code() == cull::errc::bad_index);
+  CHECK(index([&](auto& i) { i["weight_map"].erase(name); }).code() == cull::errc::unindexed_tensor);
   CHECK(index([&](auto& i) { i["weight_map"].erase(name); }).where().tensor == name);
-  CHECK(index([&](auto& i) { i["weight_map"]["extra"] = "model-00001-of-00003.safetensors"; }).code() == cull::errc::bad_index);
-  CHECK(index([&](auto& i) { i["weight_map"][name] = "model-00003-of-00003.safetensors"; }).code() == cull::errc::bad_index);
-  CHECK(index([&](auto& i) { i["weight_map"][name] = "model-00004-of-00003.safetensors"; }).code() == cull::errc::not_found);
+  CHECK(index([&](auto& i) { i["weight_map"]["extra"] = "model-00001-of-00003.safetensors"; }).code() ==
+        cull::errc::missing_tensor);
+  CHECK(index([&](auto& i) { i["weight_map"][name] = "model-00003-of-00003.safetensors"; }).code() == cull::errc::wrong_shard);
+  CHECK(index([&](auto& i) { i["weight_map"][name] = "model-00004-of-00003.safetensors"; }).code() == cull::errc::missing_shard);
   for (auto const shard : {"../model.safetensors", "/etc/passwd", "C:model.safetensors", "a\\b.safetensors", "model.bin", ""}) {
-    CHECK(index([&](auto& i) { i["weight_map"][name] = shard; }).code() == cull::errc::bad_index);
+    CHECK(index([&](auto& i) { i["weight_map"][name] = shard; }).code() == cull::errc::bad_shard_name);
   }
-  CHECK(index([&](auto& i) { i["weight_map"][name] = 7; }).code() == cull::errc::bad_index);
-  CHECK(index([&](auto& i) { i.erase("weight_map"); }).code() == cull::errc::bad_index);
+  CHECK(index([&](auto& i) { i["weight_map"][name] = 7; }).code() == cull::errc::index_schema);
+  CHECK(index([&](auto& i) { i.erase("weight_map"); }).code() == cull::errc::index_schema);
 }
 
 TEST_CASE("open: JSON that lenient readers take silently") {
@@ -125,11 +126,11 @@ TEST_CASE("open: JSON that lenient readers take silently") {
     spill(folder / "m/config.json", changed);
     return code_of([&] { cull::checkpoint::open(folder / "m"); });
   };
-  CHECK(with("\xef\xbb\xbf" + text) == cull::errc::bad_json);
-  CHECK(with(text + '\0') == cull::errc::bad_json);
-  CHECK(with(text + "{}") == cull::errc::bad_json);
-  CHECK(with("{\"num_experts\": 64," + text.substr(1)) == cull::errc::bad_json);
-  CHECK(with(std::string(100, '[') + std::string(100, ']')) == cull::errc::bad_json);
+  CHECK(with("\xef\xbb\xbf" + text) == cull::errc::json_syntax);
+  CHECK(with(text + '\0') == cull::errc::json_trailing);
+  CHECK(with(text + "{}") == cull::errc::json_trailing);
+  CHECK(with("{\"num_experts\": 64," + text.substr(1)) == cull::errc::duplicate_key);
+  CHECK(with(std::string(100, '[') + std::string(100, ']')) == cull::errc::json_depth);
   CHECK(with("[]") == cull::errc::bad_config);
   CHECK(with(text) == cull::errc::cancelled);
 }
@@ -168,4 +169,59 @@ TEST_CASE("audit and moe_layer: a missing scale, a number beyond the count, uneq
   CHECK(found[1] == "model.layers.4.mlp.experts.7.up_proj.weight_scale_2 is missing");
   CHECK(mentions(found[2], "layer 3: 1 experts have different tensor scales"));
   CHECK(code_of([&] { model.moe_layer(4); }) == cull::errc::incomplete_expert);
+
+  cull::pruning_plan plan;
+  for (int const layer : model.moe_layers()) {
+    for (int e = 0; e < 32; ++e) plan.layers[layer].push_back(e);
+  }
+  auto const beyond = failure_of([&] { cull::keep_sets(model, plan); });
+  CHECK(beyond.code() == cull::errc::expert_set);
+  CHECK(mentions(beyond.what(), "layer 2: tensors of an expert beyond the count: 64"));
+}
+
+TEST_CASE("expert sets: gaps, other spellings, numbers beyond the count, experts that lack a tensor") {
+  auto const family = cull::known_family("olmoe");
+  using kind = cull::expert_note::kind;
+  std::map<int, std::vector<int>> const kept{{0, {0, 2}}};
+  auto const said = [&](std::vector<std::string> const& names) {
+    cull::detail::expert_census census{family};
+    for (auto const& name : names) census.add(cull::locate(family, 1, "model.layers.0.mlp.experts." + name));
+    return std::string{
+        failure_of([&] { cull::detail::check_expert_sets(census.notes([](int) { return 4; }), kept, "m"); }).what()};
+  };
+  auto const whole = [](int e) {
+    return std::vector{std::to_string(e) + ".up_proj.weight", std::to_string(e) + ".up_proj.weight_scale"};
+  };
+  std::vector<std::string> names;
+  for (int const e : {0, 1, 2, 3}) {
+    for (auto const& name : whole(e)) names.push_back(name);
+  }
+  CHECK(said(names) == "nothing was thrown");
+  auto const with = [&](auto change) {
+    auto copy = names;
+    change(copy);
+    return said(copy);
+  };
+  CHECK(with([](auto& n) { n.erase(n.begin() + 6, n.end()); }) == "m: layer 0: no tensors of expert 3");
+  CHECK(with([](auto& n) { n.erase(n.begin() + 2, n.begin() + 4); }) == "m: layer 0: no tensors of expert 1");
+  CHECK(with([](auto& n) { n.push_back("01.up_proj.weight"); }) == "m: layer 0: a number spelled otherwise: 1");
+  CHECK(with([](auto& n) {
+          n.insert(n.end(), {"4.up_proj.weight", "7.up_proj.weight"});
+        }) == "m: layer 0: tensors of an expert beyond the count: 4, 7");
+  CHECK(with([](auto& n) { n.erase(n.begin() + 1); }) == "m: layer 0: not all tensors of expert 0");
+  CHECK(with([](auto& n) { n.erase(n.begin() + 3); }) == "nothing was thrown");  // a dropped expert may lack one
+  CHECK(cull::expert_note{}.what == kind::absent);
+}
+
+TEST_CASE("open: a router whose rows share a byte is refused") {
+  scratch_folder const folder;
+  spill(
+      folder / "config.json",
+      R"({"model_type":"olmoe","hidden_act":"silu","hidden_size":3,"num_experts":4,"num_experts_per_tok":2,"num_hidden_layers":1,
+        "norm_topk_prob":false})");
+  std::vector<std::byte> const bytes(6);
+  cull::write_safetensors(folder / "model.safetensors", {}, {{"model.layers.0.mlp.gate.weight", cull::dtype::f4, {4, 3}, bytes}});
+  auto const problem = failure_of([&] { cull::checkpoint::open(folder.path()); });
+  CHECK(cull::name(problem.code()) == "sub_byte");
+  CHECK(problem.where().tensor == "model.layers.0.mlp.gate.weight");
 }

@@ -237,7 +237,7 @@ TEST_CASE("family descriptors: what is wrong is named with its file and key") {
   }
   CHECK(code_of([&] { cull::load_family(folder / "none.json"); }) == cull::errc::not_found);
   spill(folder / "family.json", "{\"model_type\": [");
-  CHECK(code_of([&] { cull::load_family(folder / "family.json"); }) == cull::errc::bad_json);
+  CHECK(code_of([&] { cull::load_family(folder / "family.json"); }) == cull::errc::json_syntax);
   spill(folder / "family.json", "[]");
   CHECK(code_of([&] { cull::load_family(folder / "family.json"); }) == cull::errc::bad_config);
 }

@@ -133,6 +133,30 @@ TEST_CASE("plan files: one made by hand needs layers only; nonsense is refused")
     CHECK(parse_failure(text).code() == cull::errc::bad_plan);
     CHECK(parse_failure(text).where().file == (mentions(text, "mtp") ? "" : "p.json"));
   }
-  for (auto const text : {"", "{", "{\"layers\": {\"1\": [0], \"1\": [1]}}", "{\"layers\": {}} x"})
-    CHECK(parse_failure(text).code() == cull::errc::bad_json);
+  for (auto const text : {"", "{", "7"}) CHECK(parse_failure(text).code() == cull::errc::json_syntax);
+  CHECK(parse_failure("{\"layers\": {\"1\": [0], \"1\": [1]}}").code() == cull::errc::duplicate_key);
+  CHECK(parse_failure("{\"layers\": {}} x").code() == cull::errc::json_trailing);
+}
+
+TEST_CASE("plan files: one that was changed after it was saved is refused, one without a checksum is taken") {
+  auto const made = oracle_plan();
+  auto const text = cull::to_json(made);
+  CHECK(cull::parse_plan(text, "p.json").layers == made.layers);
+  auto const spaced = nlohmann::ordered_json::parse(text).dump(7);
+  CHECK(cull::parse_plan(spaced, "p.json").layers == made.layers);
+  auto json = nlohmann::json::parse(text);
+  auto const refused = [&](char const* member, nlohmann::json const& value) {
+    auto changed = json;
+    changed[member] = value;
+    auto const with = code_of([&] { cull::parse_plan(changed.dump(), "p.json"); });
+    changed.erase("checksum");
+    cull::parse_plan(changed.dump(), "p.json");
+    return with == cull::errc::bad_checksum;
+  };
+  CHECK(refused("layers", {{"1", {0, 1, 2}}}));
+  CHECK(refused("criterion", "other"));
+  CHECK(refused("model_digest", "0123"));
+  CHECK(refused("data_digest", "0123"));
+  CHECK(refused("mtp", "drop"));
+  CHECK(refused("checksum", std::string(32, '0')));
 }

@@ -52,7 +52,7 @@ inline json read_manifest(std::filesystem::path const& dir) {
   }
   auto root = parse_json(slurp(path), path.string());
   if (!root.is_object() || !root.contains("files") || !root.at("files").is_object() || !root.contains("plan_xxh128")) {
-    throw error{errc::bad_json, "is not a manifest", {.file = path.string()}};
+    throw error{errc::json_syntax, "is not a manifest", {.file = path.string()}};
   }
   return root;
 }

@@ -16,11 +16,13 @@
 
 #include <cull/checkpoint/config_view.hpp>
 #include <cull/checkpoint/digest.hpp>
+#include <cull/checkpoint/expert_set.hpp>
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/io/io_file.hpp>
 #include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/checkpoint/ledger.hpp>
+#include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/model_settings.hpp>
 #include <cull/checkpoint/names.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
@@ -34,21 +36,22 @@ CULL_NAMESPACE_BEGIN
 
 struct open_options {
   std::optional<cull::family> family = {};  ///< instead of the known family that config.json names; see `load_family`
+  leniency allowed = {};
 };
 
 /// A model directory: config.json and safetensors shards, with or without an index. Opening reads config and headers only;
 /// weights are mapped and used where they lie, so views taken from a checkpoint are valid as long as it. Cheap to copy.
 class checkpoint {
  public:
-  /// Throws `errc::not_found`, `errc::bad_index` (index and shards disagree), `errc::bad_config` (so do config and tensors),
-  /// `errc::unsupported_model`, and what `safetensors_file` throws.
+  /// Throws `errc::not_found`, `errc::missing_shard` to `duplicate_tensor` (index and shards disagree), `errc::bad_config` (so do
+  /// config and tensors), `errc::unsupported_model`, and what `safetensors_file` and `read_index` throw.
   static checkpoint open(std::filesystem::path dir, open_options options = {});
 
   std::filesystem::path const& dir() const { return state_->dir; }
   config_view const& config() const { return state_->config; }
   cull::family const& family() const { return state_->family; }
   /// The model's files, ascending by name; `tensor_info::shard` is a place in it.
-  std::vector<safetensors_file> const& shards() const { return state_->shards; }
+  std::vector<safetensors_shard> const& shards() const { return state_->shards; }
   /// Things that are unusual but not wrong, for people.
   std::vector<std::string> const& warnings() const { return state_->warnings; }
 
@@ -109,6 +112,8 @@ class checkpoint {
     for (int const layer : moe_layers()) out.push_back(experts(layer));
     return out;
   }
+  /// Experts whose tensors are not what config.json and the other experts lead to expect. A plan that needs them is refused.
+  std::vector<expert_note> const& expert_notes() const { return state_->expert_notes; }
   router_settings const& router() const { return state_->router; }
   /// The routed part of one layer, as views; `M` lists the formats that count, the user's own among them.
   /// Throws `errc::out_of_range`, `errc::incomplete_expert`, `errc::unsupported_format`.
@@ -144,7 +149,7 @@ class checkpoint {
     std::filesystem::path dir;
     config_view config;
     cull::family family;
-    std::vector<safetensors_file> shards;
+    std::vector<safetensors_shard> shards;
     std::vector<tensor_info> tensors;
     std::vector<std::string> warnings;
     std::vector<int> moe_layers;
@@ -153,6 +158,7 @@ class checkpoint {
     int experts = 0;
     std::vector<int> listed_experts;  ///< by layer number, where layers differ
     router_settings router;
+    std::vector<expert_note> expert_notes;
   };
   friend class checkpoint_opener;
 

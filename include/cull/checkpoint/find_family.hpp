@@ -67,7 +67,7 @@ inline std::vector<std::string> model_types(config_view const& config) {
 
 }  // namespace detail
 
-/// A family from a descriptor file of the user's. Throws `errc::not_found`, `errc::bad_json`, `errc::bad_config`.
+/// A family from a descriptor file of the user's. Throws `errc::not_found`, `errc::json_syntax` and its kin, `errc::bad_config`.
 inline family load_family(std::filesystem::path const& path) {
   auto const file = path.string();
   return read_family(detail::completed(detail::parse_json(detail::read_text(path), file), file), file);

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <string>
 #include <string_view>
-#include <tuple>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include <cull/checkpoint/dtype.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/header_entry.hpp>
+#include <cull/checkpoint/json_events.hpp>
+#include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/tensor_info.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -21,148 +20,208 @@
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-/// SAX handler for the one grammar a safetensors header may have: an object of entries, each of exactly dtype, shape and
-/// data_offsets, and `__metadata__` of strings. Offsets stay relative to the data.
-class header_parser : public nlohmann::json_sax<json> {
- public:
-  header_parser(std::string_view text, std::string const& file) : text_(text), file_(file) {}
+/// Most bytes of a tensor's name.
+inline constexpr std::size_t max_name_bytes = 4096;
+inline constexpr char metadata_name[] = "__metadata__";
 
-  void parse(std::map<std::string, std::string>& metadata, std::vector<tensor_info>& tensors) {
+/// Handler for the one grammar a safetensors header may have: an object of entries, each of dtype, shape and data_offsets, and
+/// `__metadata__` of strings. Offsets stay relative to the data. Whether names repeat is left to the caller.
+class header_parser final : public json_events {
+ public:
+  header_parser(std::string_view text, std::string const& file, std::uint64_t base, leniency const& allowed)
+      : json_events(text, file, base), allowed_(allowed) {}
+
+  /// `places`: where in the text the key of each tensor begins.
+  void parse(std::map<std::string, std::string>& metadata, std::vector<tensor_info>& tensors,
+             std::vector<std::uint32_t>& places) {
     metadata_ = &metadata;
     tensors_ = &tensors;
-    if (!text_.starts_with('{')) fail("a header begins with '{'");
-    check_json_bytes(text_, {.file = file_}, 8);
-    json::sax_parse(counted_iterator{text_.data(), &read_}, counted_iterator{text_.data() + text_.size(), &read_}, this);
+    places_ = &places;
+    run();
   }
 
   bool start_object(std::size_t) override {
-    if (++depth_ == 1) return true;
-    if (depth_ != 2 || in_array_) fail("an object where there must be none");
-    if (key_ == "__metadata__") {
-      in_metadata_ = true;
+    if (skip(1)) return true;
+    if (place_ == place::value || place_ == place::metadata || place_ == place::list) refuse_value("an object");
+    if (place_ == place::outside) {
+      place_ = place::top;
     } else {
-      open_ = {};
-      open_.name = key_;
-      fields_ = 0;
+      place_ = key_ == metadata_name ? place::metadata : place::entry;
+      entry_ = {};
+      entry_.info.name = key_;
+      has_metadata_ |= place_ == place::metadata;
     }
     return true;
   }
   bool key(std::string& text) override {
-    if (depth_ == 2 && in_metadata_) {
-      if (!metadata_keys_.insert(text).second) fail("metadata key '" + text + "' appears twice");
-    } else if (depth_ == 1) {
-      if (text.size() > 4096 || text.find('\0') != std::string::npos)
-        fail("a tensor name is longer than 4096 bytes or holds a NUL");
-      if (!names_.insert(text).second) fail("'" + text + "' appears twice");
+    if (skipping_ > 0) return true;
+    if (place_ == place::top) {
+      key_.swap(text);
+      key_given_ = true;
+      key_place_ = static_cast<std::uint32_t>(token_begin());
+      check_name(key_);
+      if (key_ == metadata_name && has_metadata_) fail(errc::duplicate_key, "'__metadata__' appears twice");
+    } else if (place_ == place::metadata) {
+      field_.swap(text);
+      field_given_ = true;
+      check_name(field_);
+      if (metadata_->contains(field_)) fail(errc::duplicate_key, "metadata key '" + printable(field_) + "' appears twice");
+    } else {
+      field_.swap(text);
+      open_field();
     }
-    (depth_ == 1 ? key_ : field_) = text;
     return true;
   }
   bool end_object() override {
-    if (depth_-- == 1) return true;
-    if (std::exchange(in_metadata_, false)) return true;
-    close_entry();
+    if (skip(-1)) return true;
+    if (place_ == place::entry) close_entry();
+    place_ = place_ == place::top ? place::outside : place::top;
+    key_given_ = false;
     return true;
   }
   bool start_array(std::size_t) override {
-    if (depth_ != 2 || in_metadata_ || in_array_ || (field_ != "shape" && field_ != "data_offsets"))
-      fail("an array where there must be none");
-    in_array_ = true;
+    if (skip(1)) return true;
+    if (place_ == place::list) fail(errc::bad_shape, "a list in a list");
+    if (place_ != place::value || open_ == field::dtype) refuse_value("a list");
+    place_ = place::list;
     numbers_.clear();
     return true;
   }
   bool end_array() override {
-    in_array_ = false;
-    if (field_ == "shape") {
-      mark(2);
-      open_.shape = numbers_;
-      return true;
+    if (skip(-1)) return true;
+    place_ = place::value;
+    if (open_ == field::shape) {
+      entry_.info.shape = numbers_;
+    } else {
+      if (numbers_.size() != 2) fail(errc::bad_shape, "data_offsets must be two numbers");
+      entry_.info.begin = numbers_[0];
+      entry_.info.end = numbers_[1];
     }
-    mark(4);
-    if (numbers_.size() != 2) fail("data_offsets must be two numbers");
-    open_.begin = numbers_[0];
-    open_.end = numbers_[1];
-    return true;
+    return done();
   }
   bool string(std::string& text) override {
-    if (in_metadata_) {
-      (*metadata_)[field_] = text;
-    } else if (depth_ == 2 && !in_array_ && field_ == "dtype") {
-      mark(1);
-      auto const type = dtype_by_name(text);
-      if (!type) fail("dtype '" + text + "' is not known");
-      open_.type = *type;
-    } else {
-      fail("a string where there must be none");
+    if (skip(0)) return true;
+    if (place_ == place::metadata) {
+      metadata_->emplace(std::move(field_), std::move(text));
+      field_given_ = false;
+      return true;
     }
-    return true;
+    if (place_ != place::value || open_ != field::dtype) refuse_value("a string");
+    auto const type = dtype_by_name(text);
+    if (!type) fail(errc::unknown_dtype, "dtype '" + printable(text, 60) + "' is not known");
+    entry_.info.type = *type;
+    return done();
   }
   bool number_unsigned(std::uint64_t value) override {
-    if (!in_array_) fail("a number where there must be none");
-    if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) fail("a number beyond 2^63 - 1");
-    if (numbers_.size() == 64) fail("more than 64 dimensions");
+    if (skip(0)) return true;
+    if (place_ != place::list) refuse_value("a number", token::number);
+    if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) refuse_number(std::to_string(value));
+    if (numbers_.size() == 64) fail(errc::rank_too_large, "more than 64 dimensions", token::number);
     numbers_.push_back(value);
     return true;
   }
-  bool number_integer(std::int64_t) override { fail("a negative number"); }
-  bool number_float(double, std::string const& text) override { fail("'" + text + "' is not an integer below 2^63"); }
-  bool null() override {
-    if (depth_ == 1 && key_ == "__metadata__") return true;
-    fail("null where there must be a value");
+  bool number_integer(std::int64_t value) override {
+    if (skip(0)) return true;
+    if (place_ != place::list) refuse_value("a number", token::number);
+    refuse_number(value == 0 ? "-0" : std::to_string(value));
   }
-  bool boolean(bool) override { fail("true or false where there must be none"); }
-  bool binary(json::binary_t&) override { fail("binary data"); }
-  bool parse_error(std::size_t, std::string const&, nlohmann::detail::exception const& problem) override {
-    std::string const what = problem.what();
-    auto const at = what.find(": ");
-    throw error{errc::bad_json,
-                "header is not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
-                {.file = file_, .byte = 8 + (read_ > 0 ? read_ - 1 : 0)}};
+  bool number_float(double, std::string const& text) override {
+    if (skip(0)) return true;
+    if (place_ != place::list) refuse_value("a number", token::number);
+    refuse_number(text);
+  }
+  bool null() override {
+    if (skip(0)) return true;
+    if (place_ != place::top || key_ != metadata_name) refuse_value("null");
+    has_metadata_ = true;
+    key_given_ = false;
+    return true;
+  }
+  bool boolean(bool) override {
+    if (skip(0)) return true;
+    refuse_value("true or false");
+  }
+
+ protected:
+  std::string tensor() const override { return place_ == place::outside || key_ == metadata_name ? std::string{} : key_; }
+  std::string pointer() const override {
+    if (!key_given_) return {};
+    auto out = pointer_step(key_);
+    if (field_given_) out += pointer_step(field_);
+    if (place_ == place::list) out += pointer_step(std::to_string(numbers_.size()));
+    return out;
+  }
+  bool in_numbers() const override { return place_ == place::list; }
+  void forget_number() override {
+    if (!numbers_.empty()) numbers_.pop_back();
   }
 
  private:
-  [[noreturn]] void fail(std::string const& why) const {
-    auto const tensor = depth_ == 2 && !in_metadata_ ? open_.name : std::string{};
-    throw error{errc::bad_header, "header: " + why, {.file = file_, .tensor = tensor, .byte = 8 + (read_ > 0 ? read_ - 1 : 0)}};
-  }
-  void mark(unsigned field) {
-    if ((fields_ & field) != 0) fail("'" + field_ + "' appears twice");
-    fields_ |= field;
-  }
+  enum class place { outside, top, metadata, entry, value, list };
+  enum class field { dtype, shape, data_offsets, unknown };
 
+  /// Counts through a value of an unknown field; true while inside one.
+  bool skip(int levels) {
+    if (open_ != field::unknown || place_ != place::value) return false;
+    skipping_ += levels;
+    if (skipping_ == 0) done();
+    return true;
+  }
+  bool done() {
+    place_ = place::entry;
+    field_given_ = false;
+    return true;
+  }
+  void check_name(std::string const& name) const {
+    if (name.size() > max_name_bytes) fail(errc::bad_name, "a name of more than 4096 bytes");
+    if (!allowed_.nul_in_names && name.find('\0') != std::string::npos) fail(errc::bad_name, "a name with NUL");
+  }
+  void open_field() {
+    field_given_ = true;
+    open_ = field_ == "dtype"          ? field::dtype
+            : field_ == "shape"        ? field::shape
+            : field_ == "data_offsets" ? field::data_offsets
+                                       : field::unknown;
+    if (open_ == field::unknown && !allowed_.unknown_fields) {
+      fail(errc::unknown_field, "field '" + printable(field_, 60) + "' may change what the tensor means; allow it by name");
+    }
+    auto const bit = 1u << static_cast<unsigned>(open_);
+    if (open_ != field::unknown && (entry_.fields & bit) != 0) fail(errc::duplicate_key, "'" + field_ + "' appears twice");
+    entry_.fields |= bit;
+    place_ = place::value;
+  }
   void close_entry() {
-    ++depth_;  // so that messages still name the tensor
-    if (fields_ != 7)
-      fail(std::string{"lacks "} + ((fields_ & 1) == 0 ? "dtype" : (fields_ & 2) == 0 ? "shape" : "data_offsets"));
-    if (open_.begin > open_.end) fail("data_offsets run backwards");
-    unsigned __int128 total = static_cast<unsigned>(bits(open_.type));
-    bool const empty = std::find(open_.shape.begin(), open_.shape.end(), 0u) != open_.shape.end();
-    for (auto const n : open_.shape) {
-      if (!empty && (total *= n) >> 66 != 0) fail("shape has more elements than a file can hold");
+    field_given_ = false;
+    if (auto const problem = entry_.problem()) fail(problem->code, problem->why);
+    tensors_->push_back(std::move(entry_.info));
+    places_->push_back(key_place_);
+  }
+  [[noreturn]] void refuse_value(std::string const& found, token kind = token::other) const {
+    auto const why = found + " in the place of ";
+    if (place_ == place::metadata) fail(errc::bad_metadata, why + "a string", kind);
+    if (place_ == place::list) fail(errc::bad_integer, why + "an integer", kind);
+    if (place_ == place::value) {
+      if (open_ == field::dtype) fail(errc::unknown_dtype, why + "the name of a type", kind);
+      fail(errc::bad_shape, why + "a list of integers", kind);
     }
-    if (empty) total = 0;
-    if (total % 8 != 0) fail("elements of less than a byte do not fill whole bytes");
-    if (total / 8 != open_.end - open_.begin) {
-      fail("shape and dtype ask for " + std::to_string(static_cast<std::uint64_t>(total / 8)) + " bytes, data_offsets hold " +
-           std::to_string(open_.end - open_.begin));
-    }
-    --depth_;
-    tensors_->push_back(std::move(open_));
+    if (key_ == metadata_name) fail(errc::bad_metadata, why + "an object of strings", kind);
+    fail(errc::bad_entry, why + "an object with dtype, shape and data_offsets", kind);
   }
 
-  std::string_view text_;
-  std::string const& file_;
-  std::size_t read_ = 0;
+  leniency const& allowed_;
   std::map<std::string, std::string>* metadata_ = nullptr;
   std::vector<tensor_info>* tensors_ = nullptr;
-  int depth_ = 0;
-  bool in_array_ = false;
-  bool in_metadata_ = false;
-  unsigned fields_ = 0;
+  std::vector<std::uint32_t>* places_ = nullptr;
+  place place_ = place::outside;
+  field open_ = field::dtype;
+  bool key_given_ = false;
+  bool field_given_ = false;
+  std::uint32_t key_place_ = 0;
+  bool has_metadata_ = false;
+  int skipping_ = 0;
   std::string key_, field_;
-  tensor_info open_;
+  header_entry entry_;
   std::vector<std::uint64_t> numbers_;
-  std::unordered_set<std::string> names_, metadata_keys_;
 };
 
 }  // namespace detail

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include <cull/checkpoint/json_structure.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -19,7 +20,7 @@ namespace detail {
 
 using json = nlohmann::json;
 
-/// Characters that count how far a parser has read, so that SAX events can name their byte.
+/// Characters that count how far a parser has read, so that its events can name their byte.
 class counted_iterator {
  public:
   using iterator_category = std::input_iterator_tag;
@@ -35,11 +36,6 @@ class counted_iterator {
     ++*read_;
     return *this;
   }
-  counted_iterator operator++(int) {
-    auto const before = *this;
-    ++*this;
-    return before;
-  }
   friend bool operator==(counted_iterator const& a, counted_iterator const& b) { return a.at_ == b.at_; }
   friend bool operator!=(counted_iterator const& a, counted_iterator const& b) { return a.at_ != b.at_; }
 
@@ -48,40 +44,38 @@ class counted_iterator {
   std::size_t* read_;
 };
 
-/// What nlohmann would skip or stop at silently: a byte order mark, NUL.
-inline void check_json_bytes(std::string_view text, error_location const& where, std::uint64_t base = 0) {
-  auto const located = [&](std::uint64_t byte) {
-    auto copy = where;
-    copy.byte = base + byte;
-    return copy;
-  };
-  if (text.starts_with("\xef\xbb\xbf")) throw error{errc::bad_json, "begins with a byte order mark; remove it", located(0)};
-  if (auto const at = text.find('\0'); at != std::string_view::npos) throw error{errc::bad_json, "holds a NUL byte", located(at)};
+/// The reason in the parser's message, without its own account of the place.
+inline std::string json_reason(nlohmann::detail::exception const& problem) {
+  std::string_view const what = problem.what();
+  auto const at = what.find(": ");
+  return "not valid JSON: " + printable(at == std::string_view::npos ? what : what.substr(at + 2), 200);
 }
 
-/// Strict JSON: no byte order mark, comment, NUL, duplicate key, or nesting beyond 64. Throws `errc::bad_json` with the byte.
-inline json parse_json(std::string_view text, std::string const& file) {
-  check_json_bytes(text, {.file = file});
+/// Most levels of nesting in a JSON file (config, index, plan), and in a safetensors header.
+inline constexpr int json_depth_limit = 64;
+inline constexpr int header_depth_limit = 8;
+
+/// A JSON file as a tree. Strict: no byte order mark, comment, NUL, duplicate key, or nesting beyond 64.
+/// Throws `errc::json_syntax`, `json_trailing`, `json_depth`, `bad_utf8`, `duplicate_key`, with the byte.
+inline json parse_json(std::string_view whole, std::string const& file) {
+  auto const text = json_root(whole, json_depth_limit, {.file = file});
+  auto const base = static_cast<std::size_t>(text.data() - whole.data());
   std::vector<std::set<std::string>> keys;
   std::size_t read = 0;
-  auto const check = [&](int depth, json::parse_event_t event, json& value) {
-    auto const fail = [&](std::string const& why) { throw error{errc::bad_json, why, {.file = file, .byte = read}}; };
-    if (depth > 64) fail("nested deeper than 64");
+  auto const check = [&](int, json::parse_event_t event, json& value) {
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
-      fail("key '" + value.get<std::string>() + "' appears twice");
+      throw error{errc::duplicate_key,
+                  "key '" + printable(value.get<std::string>()) + "' appears twice",
+                  {.file = file, .byte = base + read - 1}};
     }
     return true;
   };
   try {
     return json::parse(counted_iterator{text.data(), &read}, counted_iterator{text.data() + text.size(), &read}, check);
-  } catch (json::parse_error const& problem) {
-    std::string const what = problem.what();
-    auto const at = what.find(": ");
-    throw error{errc::bad_json,
-                "not valid JSON: " + (at == std::string::npos ? what : what.substr(at + 2)),
-                {.file = file, .byte = read > 0 ? read - 1 : 0}};
+  } catch (json::exception const& problem) {
+    throw error{errc::json_syntax, json_reason(problem), {.file = file, .byte = base + (read > 0 ? read - 1 : 0)}};
   }
 }
 

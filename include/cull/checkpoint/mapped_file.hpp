@@ -1,76 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <filesystem>
+#include <mutex>
 #include <span>
-#include <string>
 #include <utility>
 
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-namespace detail {
-
-[[noreturn]] inline void throw_errno(std::string const& what, std::filesystem::path const& path, int number = errno) {
-  auto const code = number == ENOENT ? errc::not_found : number == EEXIST ? errc::already_exists : errc::io;
-  throw error{code, what + ": " + std::strerror(number), {.file = path.string()}};
-}
-
-/// A file descriptor that is closed at the end of its scope.
-class descriptor {
- public:
-  explicit descriptor(int fd = -1) : fd_(fd) {}
-  descriptor(descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  descriptor& operator=(descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
-/// Opens a regular file for reading; a pipe or device is refused instead of waited for.
-inline descriptor open_regular(std::filesystem::path const& path, struct stat* status) {
-  descriptor fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (fd.get() < 0) throw_errno("cannot be opened for reading", path);
-  if (::fstat(fd.get(), status) != 0) throw_errno("cannot be examined", path);
-  if (!S_ISREG(status->st_mode)) throw error{errc::io, "is not a regular file", {.file = path.string()}};
-  return fd;
-}
-
-}  // namespace detail
-
 /// A whole file in memory, read-only, by mmap: pages come as they are touched.
 class mapped_file {
  public:
   mapped_file() = default;
-  /// Throws `errc::not_found`, `errc::io`.
-  explicit mapped_file(std::filesystem::path const& path) {
-    struct stat status {};
-    auto const fd = detail::open_regular(path, &status);
-    size_ = static_cast<std::size_t>(status.st_size);
+  /// Throws what `source_file` throws.
+  explicit mapped_file(std::filesystem::path const& path) : mapped_file(source_file{path}) {}
+  explicit mapped_file(source_file const& file) {
+    size_ = static_cast<std::size_t>(file.size());
     if (size_ == 0) return;
-    data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.handle(), 0);
     if (data_ == MAP_FAILED) {
       data_ = nullptr;
-      detail::throw_errno("cannot be mapped", path);
+      detail::throw_errno("cannot be mapped", file.path());
     }
   }
   mapped_file(mapped_file&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -90,13 +48,37 @@ class mapped_file {
   std::size_t size_ = 0;
 };
 
-namespace detail {
+/// The bytes of a file that was opened earlier: mapped when they are first asked for, and only while the file is the one that was
+/// opened. May be asked by several threads.
+class lazy_mapping {
+ public:
+  lazy_mapping(std::filesystem::path path, detail::file_identity identity) : path_(std::move(path)), identity_(identity) {}
 
-inline std::string read_text(std::filesystem::path const& path) {
-  mapped_file const file{path};
-  return {reinterpret_cast<char const*>(file.bytes().data()), file.bytes().size()};
-}
+  /// Throws `errc::source_changed` where the file was replaced, shortened or written since it was opened.
+  std::span<std::byte const> bytes() const {
+    std::call_once(mapped_, [&] {
+      source_file const file{path_};
+      check(file.identity());
+      map_ = mapped_file{file};
+    });
+    struct stat status {};
+    if (::stat(path_.c_str(), &status) != 0) detail::throw_errno("cannot be examined", path_);
+    check(detail::identity_of(status));
+    return map_.bytes();
+  }
 
-}  // namespace detail
+ private:
+  void check(detail::file_identity const& now) const {
+    if (now == identity_) return;
+    throw error{errc::source_changed,
+                now.size < identity_.size ? "has become shorter since it was opened" : "was changed since it was opened",
+                {.file = path_.string()}};
+  }
+
+  std::filesystem::path path_;
+  detail::file_identity identity_;
+  mutable std::once_flag mapped_;
+  mutable mapped_file map_;
+};
 
 CULL_NAMESPACE_END

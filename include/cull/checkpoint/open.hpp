@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,8 @@
 #include <cull/checkpoint/count_experts.hpp>
 #include <cull/checkpoint/find_family.hpp>
 #include <cull/checkpoint/layer_reader.hpp>
+#include <cull/checkpoint/model_tree.hpp>
+#include <cull/checkpoint/open_shards.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -35,7 +36,7 @@ class checkpoint_opener {
                   fs::exists(s_->dir) ? "is a file; give the model's directory" : "there is no such directory",
                   {.file = s_->dir.string()}};
     }
-    auto const config = s_->dir / "config.json";
+    auto const config = detail::model_tree{s_->dir, options_.allowed}.checked(s_->dir / "config.json");
     s_->config = config_view{detail::read_text(config), config.string()};
     s_->family = options_.family ? *options_.family : find_family(s_->config);
     s_->router = read_router(s_->family, s_->config);
@@ -51,73 +52,10 @@ class checkpoint_opener {
 
  private:
   void open_shards() {
-    auto const index_path = s_->dir / index_file_name;
-    bool const has_index = std::filesystem::exists(index_path);
-    auto const index = has_index ? read_index(index_path) : shard_index{};
-    std::set<std::string> names;
-    for (auto const& [tensor, shard] : index.weight_map) names.insert(shard);
-    if (!has_index) names.insert(single_file_name);
-    for (auto const& extra : s_->family.extra_files) {
-      if (!names.contains(extra) && std::filesystem::is_regular_file(s_->dir / extra)) extras_.insert(extra);
-    }
-    names.insert(extras_.begin(), extras_.end());
-    for (auto const& name : names) {
-      auto const& file = s_->shards.emplace_back(s_->dir / name);
-      for (auto info : file.tensors()) {
-        info.shard = static_cast<int>(s_->shards.size()) - 1;
-        s_->tensors.push_back(std::move(info));
-      }
-    }
-    std::stable_sort(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
-    check_unique();
-    if (has_index) check_index(index, index_path.string());
-    note_strangers(names);
-  }
-
-  void check_unique() const {
-    auto const twice =
-        std::adjacent_find(s_->tensors.begin(), s_->tensors.end(), [](auto const& a, auto const& b) { return a.name == b.name; });
-    if (twice == s_->tensors.end()) return;
-    throw error{errc::bad_index,
-                "is in two shards, " + shard_name(*twice) + " and " + shard_name(*(twice + 1)),
-                {.file = s_->dir.string(), .tensor = twice->name}};
-  }
-
-  void check_index(shard_index const& index, std::string const& file) {
-    std::uint64_t total = 0;
-    std::size_t indexed = 0;
-    for (auto const& t : s_->tensors) {
-      if (extras_.contains(shard_name(t))) continue;
-      ++indexed;
-      total += t.bytes();
-      auto const found = index.weight_map.find(t.name);
-      if (found == index.weight_map.end())
-        throw error{errc::bad_index, "is in " + shard_name(t) + " but not in the index", {.file = file, .tensor = t.name}};
-      if (found->second != shard_name(t)) {
-        throw error{
-            errc::bad_index, "is in " + shard_name(t) + ", the index says " + found->second, {.file = file, .tensor = t.name}};
-      }
-    }
-    if (index.weight_map.size() != indexed) {
-      for (auto const& [tensor, shard] : index.weight_map) {
-        if (detail::find_tensor(s_->tensors, tensor) == nullptr) {
-          throw error{errc::bad_index, "is in the index but not in " + shard, {.file = file, .tensor = tensor}};
-        }
-      }
-    }
-    if (index.total_size && *index.total_size != total) {
-      s_->warnings.push_back("the index's total_size is " + std::to_string(*index.total_size) + ", the tensors take " +
-                             std::to_string(total) + " bytes");
-    }
-  }
-
-  void note_strangers(std::set<std::string> const& names) {
-    for (auto const& entry : std::filesystem::directory_iterator{s_->dir}) {
-      auto const name = entry.path().filename().string();
-      if (name.ends_with(".safetensors") && !names.contains(name))
-        s_->warnings.push_back(name + " belongs to no index and is ignored");
-    }
-    std::sort(s_->warnings.begin(), s_->warnings.end());
+    auto found = detail::shard_opener{s_->dir, s_->family.extra_files, options_.allowed}.open();
+    s_->shards = std::move(found.shards);
+    s_->tensors = std::move(found.tensors);
+    s_->warnings = std::move(found.warnings);
   }
 
   void find_layers() {
@@ -153,12 +91,15 @@ class checkpoint_opener {
   }
 
   /// Every tensor that has an axis of experts has as many as config.json says; routers have rows for zero-compute ones too.
-  void check_expert_axes() const {
+  void check_expert_axes() {
+    detail::expert_census census{s_->family};
     for (auto const& t : s_->tensors) {
       auto const place = locate(s_->family, s_->hidden_layers, t.name);
       if (!s_->prefixes.contains(place.layer)) continue;
+      census.add(place);
       auto const axis = expert_axis(s_->family, place, t.shape);
       if (!axis) continue;
+      check_whole_rows(t, *axis);
       auto const wanted =
           static_cast<std::uint64_t>(checkpoint{s_}.experts(place.layer)) +
           (relation_of(s_->family, place) == expert_relation::router ? static_cast<std::uint64_t>(s_->router.zero_experts)
@@ -169,6 +110,17 @@ class checkpoint_opener {
                   "has " + std::to_string(found) + " rows, config.json says " + std::to_string(wanted) + " experts",
                   {.file = s_->dir.string(), .tensor = t.name}};
     }
+    s_->expert_notes = census.notes([&](int layer) { return checkpoint{s_}.experts(layer); });
+  }
+
+  /// Rows of the experts are cut by bytes, so each must have whole ones.
+  void check_whole_rows(tensor_info const& t, std::size_t axis) const {
+    auto row = static_cast<std::uint64_t>(bits(t.type));
+    for (std::size_t i = axis + 1; i < t.shape.size(); ++i) row = row * (t.shape[i] % 8) % 8;
+    if (row % 8 == 0) return;
+    throw error{errc::sub_byte,
+                "rows of experts do not fill whole bytes and cannot be cut",
+                {.file = s_->dir.string(), .tensor = t.name}};
   }
 
   void note_silence() {
@@ -179,12 +131,7 @@ class checkpoint_opener {
     }
   }
 
-  std::string shard_name(tensor_info const& t) const {
-    return s_->shards[static_cast<std::size_t>(t.shard)].path().filename().string();
-  }
-
   open_options options_;
-  std::set<std::string> extras_;  ///< files of the model that its index leaves out
   std::shared_ptr<checkpoint::state> s_ = std::make_shared<checkpoint::state>();
 };
 

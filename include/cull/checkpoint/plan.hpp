@@ -52,6 +52,7 @@ enum class input_scales { keep, max };
 /// model.
 struct pruning_plan {
   std::string model_digest;  ///< empty: made elsewhere, for any model it fits
+  std::string data_digest;   ///< of the observation it was made from; see `data_digest`
   std::string criterion;     ///< for people
   mtp_policy mtp;
   std::map<int, std::vector<int>> layers;  ///< kept original ids, ascending
@@ -64,6 +65,7 @@ struct pruning_plan {
 struct plan_options {
   std::string criterion = {};
   mtp_policy mtp = {};
+  std::string data_digest = {};
 };
 
 namespace detail {
@@ -98,7 +100,8 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
 
 /// The keep-set of every MoE layer that the output has, the MTP policy applied. Throws `errc::bad_plan` where the plan does not
 /// fit the model: another model, missing or unknown layers, ids, counts that differ between layers (where the family's
-/// config.json has one number for all), too few experts, unequal groups.
+/// config.json has one number for all), too few experts, unequal groups; `errc::expert_set` where an
+/// expert that it needs is not whole.
 inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, pruning_plan const& plan) {
   if (!plan.model_digest.empty() && plan.model_digest != model.digest()) {
     detail::refuse_plan("was made for another model (digest " + plan.model_digest + ", this model has " + model.digest() + ")");
@@ -130,12 +133,18 @@ inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, prunin
                           "'experts_per_layer' in a --family file)");
     }
   }
+  detail::check_expert_sets(model.expert_notes(), out, model.dir().string());
   return out;
 }
 
 /// A plan from a selection made on this model. Throws `errc::bad_plan`.
 inline pruning_plan plan(checkpoint const& model, selection const& chosen, plan_options const& options = {}) {
-  pruning_plan out{.model_digest = model.digest(), .criterion = options.criterion, .mtp = options.mtp, .layers = {}, .notes = {}};
+  pruning_plan out{.model_digest = model.digest(),
+                   .data_digest = options.data_digest,
+                   .criterion = options.criterion,
+                   .mtp = options.mtp,
+                   .layers = {},
+                   .notes = {}};
   auto const mtp = model.mtp_layers();
   for (auto const& layer : chosen.layers) {
     bool const is_mtp = std::find(mtp.begin(), mtp.end(), layer.layer) != mtp.end();

@@ -6,14 +6,16 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/json.hpp>
-#include <cull/checkpoint/mapped_file.hpp>
 #include <cull/checkpoint/output_file.hpp>
 #include <cull/checkpoint/plan.hpp>
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -143,19 +145,34 @@ inline std::uint64_t read_shard_bytes(json const& root, std::string const& file)
 
 }  // namespace detail
 
-/// A plan as JSON text; the same plan gives the same bytes.
-inline std::string to_json(pruning_plan const& plan) {
-  using detail::json;
+namespace detail {
+
+/// All of a plan's JSON text but its checksum and the end.
+inline std::string plan_text(pruning_plan const& plan) {
   auto const dump = [](auto const& value) { return json(value).dump(); };
-  std::string out = std::string{"{\n  \"format\": \""} + detail::plan_format + "\",\n  \"version\": 1,\n";
-  out += "  \"model_digest\": " + dump(plan.model_digest) + ",\n  \"criterion\": " + dump(plan.criterion) + ",\n";
-  out += "  \"mtp\": " + dump(to_text(plan.mtp)) + ",\n  \"layers\": " + detail::layer_lines(plan.layers, dump);
-  out += ",\n  \"cuts\": " + detail::layer_lines(plan.notes, [](cut_note const& note) { return detail::cut_json(note).dump(); });
-  return out + detail::plan_choices(plan) + "\n}\n";
+  std::string out = std::string{"{\n  \"format\": \""} + plan_format + "\",\n  \"version\": 1,\n";
+  out += "  \"model_digest\": " + dump(plan.model_digest) + ",\n";
+  if (!plan.data_digest.empty()) out += "  \"data_digest\": " + dump(plan.data_digest) + ",\n";
+  out += "  \"criterion\": " + dump(plan.criterion) + ",\n";
+  out += "  \"mtp\": " + dump(to_text(plan.mtp)) + ",\n  \"layers\": " + layer_lines(plan.layers, dump);
+  out += ",\n  \"cuts\": " + layer_lines(plan.notes, [](cut_note const& note) { return cut_json(note).dump(); });
+  return out + plan_choices(plan);
 }
 
-/// Reads a plan; one made by hand or by another tool needs "layers" only.
-/// Throws `errc::bad_json`, `errc::bad_plan`.
+inline std::string plan_checksum(pruning_plan const& plan) {
+  auto const text = plan_text(plan);
+  return hex_digest(std::as_bytes(std::span{text}));
+}
+
+}  // namespace detail
+
+/// A plan as JSON text, with a checksum of its content as the last member; the same plan gives the same bytes.
+inline std::string to_json(pruning_plan const& plan) {
+  return detail::plan_text(plan) + ",\n  \"checksum\": \"" + detail::plan_checksum(plan) + "\"\n}\n";
+}
+
+/// Reads a plan; one made by hand or by another tool needs "layers" only. One with a checksum must have its
+/// content, however it is spelled. Throws `errc::json_syntax` and its kin, `errc::bad_plan`, `errc::bad_checksum`.
 inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
   using detail::json;
   auto const root = detail::parse_json(text, file);
@@ -167,6 +184,7 @@ inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
     throw error{errc::bad_plan, "is not a plan of version 1", {.file = file}};
   }
   pruning_plan out{.model_digest = detail::text_member(root, "model_digest", "", file),
+                   .data_digest = detail::text_member(root, "data_digest", "", file),
                    .criterion = detail::text_member(root, "criterion", "", file),
                    .mtp = parse_mtp_policy(detail::text_member(root, "mtp", "own", file)),
                    .layers = {},
@@ -180,6 +198,8 @@ inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
     for (auto const& [key, note] : root.at("cuts").items())
       out.notes[detail::layer_number(key, file)] = detail::read_note(note, file);
   }
+  if (auto const sum = detail::text_member(root, "checksum", "", file); !sum.empty() && sum != detail::plan_checksum(out))
+    throw error{errc::bad_checksum, "is not what was saved; if it was edited on purpose, remove its 'checksum'", {.file = file}};
   return out;
 }
 

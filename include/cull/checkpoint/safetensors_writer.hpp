@@ -33,7 +33,7 @@ void write_safetensors(Io& io, std::filesystem::path const& path, std::map<std::
   for (auto const& t : tensors) {
     infos.push_back({.name = t.name, .type = t.type, .shape = t.shape});
     if (!data.emplace(t.name, t.bytes).second)
-      throw error{errc::bad_header, "is given twice", {.file = path.string(), .tensor = t.name}};
+      throw error{errc::duplicate_key, "is given twice", {.file = path.string(), .tensor = t.name}};
   }
   auto const layout = lay_out(metadata, std::move(infos));
   output_file<Io> out{io, path, policy};

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <cstddef>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <cull/checkpoint/family.hpp>
+#include <cull/checkpoint/names.hpp>
+#include <cull/config.hpp>
+#include <cull/error.hpp>
+
+CULL_NAMESPACE_BEGIN
+
+/// What is wrong with the tensors of one expert.
+struct expert_note {
+  enum class kind {
+    absent,      ///< config.json counts it, no tensor is its own
+    beyond,      ///< config.json does not count it
+    misspelled,  ///< its number is not written as numbers are ("experts.01")
+    incomplete,  ///< it lacks a tensor that others of its layer have
+  };
+  kind what = kind::absent;
+  int layer = 0;
+  int expert = 0;
+};
+
+namespace detail {
+
+/// Counts the tensors of each expert as they pass, in any order.
+class expert_census {
+ public:
+  explicit expert_census(family const& of) : stem_(std::string_view{of.experts}.substr(0, of.experts.find("{}"))) {}
+
+  void add(tensor_place const& place) {
+    if (place.expert >= 0) {
+      auto& layer = layers_[place.layer];
+      ++layer.tensors[place.expert];
+      layer.parts.insert(place.rest);
+    } else if (place.layer >= 0 && !stem_.empty() && place.rest.starts_with(stem_) && place.rest.size() > stem_.size() &&
+               std::isdigit(static_cast<unsigned char>(place.rest[stem_.size()])) != 0) {
+      misspelled_.insert({place.layer, std::atoi(place.rest.c_str() + stem_.size())});
+    }
+  }
+
+  /// For layers that have experts with tensors of their own; `count(layer)`: how many config.json counts.
+  template <class Count>
+  std::vector<expert_note> notes(Count&& count) const {
+    using kind = expert_note::kind;
+    std::vector<expert_note> out;
+    for (auto const& [layer, seen] : layers_) {
+      int const experts = count(layer);
+      for (int e = 0; e < experts; ++e) {
+        auto const found = seen.tensors.find(e);
+        if (found == seen.tensors.end())
+          out.push_back({kind::absent, layer, e});
+        else if (found->second != seen.parts.size())
+          out.push_back({kind::incomplete, layer, e});
+      }
+      for (auto at = seen.tensors.lower_bound(experts); at != seen.tensors.end(); ++at)
+        out.push_back({kind::beyond, layer, at->first});
+    }
+    for (auto const& [layer, expert] : misspelled_) out.push_back({kind::misspelled, layer, expert});
+    return out;
+  }
+
+ private:
+  struct layer_count {
+    std::map<int, std::size_t> tensors;
+    std::set<std::string> parts;
+  };
+
+  std::string stem_;
+  std::map<int, layer_count> layers_;
+  std::set<std::pair<int, int>> misspelled_;
+};
+
+inline std::string_view text_of(expert_note::kind what) {
+  switch (what) {
+    case expert_note::kind::absent:
+      return "no tensors of expert ";
+    case expert_note::kind::beyond:
+      return "tensors of an expert beyond the count: ";
+    case expert_note::kind::misspelled:
+      return "a number spelled otherwise: ";
+    default:
+      return "not all tensors of expert ";
+  }
+}
+
+/// Throws `errc::expert_set`, with the first layer and all its ids, unless every expert of the kept layers is there once, under
+/// its number, and every kept one complete. An incomplete expert may be dropped: that is one cure.
+inline void check_expert_sets(std::vector<expert_note> const& notes, std::map<int, std::vector<int>> const& kept,
+                              std::string const& dir) {
+  auto const counts = [&](expert_note const& note) {
+    auto const layer = kept.find(note.layer);
+    if (layer == kept.end()) return false;
+    return note.what != expert_note::kind::incomplete ||
+           std::binary_search(layer->second.begin(), layer->second.end(), note.expert);
+  };
+  auto const first = std::find_if(notes.begin(), notes.end(), counts);
+  if (first == notes.end()) return;
+  std::string ids;
+  for (auto const& note : notes) {
+    if (counts(note) && note.what == first->what && note.layer == first->layer)
+      ids += (ids.empty() ? "" : ", ") + std::to_string(note.expert);
+  }
+  throw error{
+      errc::expert_set, "layer " + std::to_string(first->layer) + ": " + std::string{text_of(first->what)} + ids, {.file = dir}};
+}
+
+}  // namespace detail
+
+CULL_NAMESPACE_END

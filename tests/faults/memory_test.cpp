@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory runs out at the first, second, third ... allocation of reading and writing files, until it suffices: each time the call
+// ends in an exception, frees what it took, and leaves no file that looks complete.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <new>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <checkpoint/malformed.hpp>
+#include <cull/checkpoint/open_shards.hpp>
+#include <cull/checkpoint/safetensors_file.hpp>
+#include <cull/checkpoint/safetensors_writer.hpp>
+
+namespace {
+
+std::atomic<long> live{0}, countdown{-1};
+std::atomic<bool> fired{false};
+
+void* allocate(std::size_t size, std::size_t alignment) noexcept {
+  if (countdown.load() >= 0 && countdown.fetch_sub(1) == 0) {
+    fired = true;
+    return nullptr;
+  }
+  void* const out = alignment > alignof(std::max_align_t)
+                        ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)
+                        : std::malloc(size > 0 ? size : 1);
+  if (out != nullptr) ++live;
+  return out;
+}
+void* allocate_or_throw(std::size_t size, std::size_t alignment) {
+  if (void* const out = allocate(size, alignment)) return out;
+  throw std::bad_alloc{};
+}
+void release(void* pointer) noexcept {
+  if (pointer != nullptr) --live;
+  std::free(pointer);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return allocate_or_throw(size, 0); }
+void* operator new[](std::size_t size) { return allocate_or_throw(size, 0); }
+void* operator new(std::size_t size, std::align_val_t to) { return allocate_or_throw(size, static_cast<std::size_t>(to)); }
+void* operator new[](std::size_t size, std::align_val_t to) { return allocate_or_throw(size, static_cast<std::size_t>(to)); }
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept { return allocate(size, 0); }
+void* operator new[](std::size_t size, std::nothrow_t const&) noexcept { return allocate(size, 0); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete[](void* p) noexcept { release(p); }
+void operator delete(void* p, std::size_t) noexcept { release(p); }
+void operator delete[](void* p, std::size_t) noexcept { release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { release(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, std::nothrow_t const&) noexcept { release(p); }
+void operator delete[](void* p, std::nothrow_t const&) noexcept { release(p); }
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct folder {
+  fs::path path = fs::temp_directory_path() / ("cull-memory-" + std::to_string(std::random_device{}()));
+  folder() { fs::create_directories(path); }
+  folder(folder const&) = delete;
+  folder& operator=(folder const&) = delete;
+  ~folder() { fs::remove_all(path); }
+};
+
+/// Fails each allocation of `call` in turn; `after(completed)` is run between, with memory enough. Gives how many there were.
+template <class Call, class After>
+long fail_each(Call&& call, After&& after) {
+  call();  // what is made once for all calls
+  after(true);
+  for (long n = 0;; ++n) {
+    auto const before = live.load();
+    bool completed = false;
+    fired = false;
+    countdown = n;
+    try {
+      call();
+      completed = true;
+    } catch (std::bad_alloc const&) {
+    } catch (cull::error const&) {
+    }
+    countdown = -1;
+    auto const left = live.load() - before;
+    CHECK_MESSAGE(left == 0, "allocation " << n << " failed and " << left << " were not freed");
+    after(completed);
+    if (!fired) {
+      CHECK(completed);
+      return n;
+    }
+  }
+}
+template <class Call>
+long fail_each(Call&& call) {
+  return fail_each(call, [](bool) {});
+}
+
+std::span<std::byte const> bytes_of(std::string const& text) { return std::as_bytes(std::span{text}); }
+
+}  // namespace
+
+TEST_CASE("memory: headers and indexes, good and bad") {
+  auto const good = malformed::file("{\"__metadata__\":{\"format\":\"pt\"}," +
+                                        malformed::entry("a long name, beyond what fits in place", "F32", "[2]", "[0,8]") + "," +
+                                        malformed::entry("b", "U8", "[3]", "[8,11]") + "}",
+                                    11);
+  CHECK(fail_each([&] { cull::parse_safetensors_header(bytes_of(good), good.size(), "f"); }) > 10);
+  for (auto const& each : malformed::header_cases()) {
+    if (each.large || each.row % 3 != 0) continue;
+    auto const bytes = each.bytes();
+    fail_each([&] {
+      try {
+        cull::parse_safetensors_header(bytes_of(bytes), bytes.size(), "f", each.allowed);
+      } catch (cull::error const&) {
+      }
+    });
+  }
+  auto const index =
+      R"({"metadata":{"total_size":7,"more":[1]},"weight_map":{"b":"model-00001-of-00002.safetensors","a":"x.safetensors"}})";
+  CHECK(fail_each([&] { cull::parse_index(index, "f"); }) > 10);
+}
+
+TEST_CASE("memory: a file is written whole or not at all") {
+  folder const in;
+  auto const path = in.path / "x.safetensors";
+  std::vector<std::byte> const zeros(16);
+  std::vector<cull::tensor_source> const tensors{{"a name that needs memory of its own", cull::dtype::bf16, {4, 2}, zeros},
+                                                 {"scalar", cull::dtype::f32, {}, std::span{zeros}.first(4)}};
+  CHECK(fail_each(
+            [&] {
+              cull::write_safetensors(path, {{"format", "pt"}, {"note", "x"}}, tensors);
+            },
+            [&](bool completed) {
+              CHECK((fs::exists(path) || !completed));
+              // What fails behind the renaming leaves a whole file.
+              if (fs::exists(path)) CHECK(cull::safetensors_file::open(path).tensors().size() == 2);
+              fs::remove(path);
+            }) > 10);
+}
+
+TEST_CASE("memory: files and directories are opened") {
+  folder const in;
+  std::vector<std::byte> const bytes(4);
+  cull::write_safetensors(in.path / "a.safetensors", {{"format", "pt"}}, {{"one", cull::dtype::f32, {1}, bytes}});
+  cull::write_safetensors(in.path / "b.safetensors", {}, {{"two", cull::dtype::u8, {4}, bytes}});
+  std::ofstream{in.path / "model.safetensors.index.json"} << R"({"weight_map":{"one":"a.safetensors","two":"b.safetensors"}})";
+  CHECK(fail_each([&] { cull::safetensors_file::open(in.path / "a.safetensors"); }) > 5);
+  CHECK(fail_each([&] { cull::detail::shard_opener{in.path, {}, {}}.open(); }) > 50);
+}

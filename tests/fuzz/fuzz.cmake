@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Fuzz targets (clang only): one program per tests/fuzz/*_fuzz.cpp. tests/fuzz/run.sh builds and runs them.
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "CULL_FUZZ needs clang++ (libFuzzer)")
+endif()
+add_custom_target(cull_fuzzers)
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*_fuzz.cpp)
+foreach(source IN LISTS sources)
+  cmake_path(GET source STEM name)
+  add_executable(cull_${name} ${source})
+  target_link_libraries(cull_${name} PRIVATE cull::checkpoint)
+  target_include_directories(cull_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  cull_own(cull_${name})
+  target_compile_options(cull_${name} PRIVATE -O1 -gline-tables-only -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
+  target_link_options(cull_${name} PRIVATE -fsanitize=fuzzer,address,undefined)
+  add_dependencies(cull_fuzzers cull_${name})
+endforeach()
