@@ -278,7 +278,9 @@ TEST_CASE(
   spill(name, text);
   CHECK(found > 5);
   CHECK(found < tried);
-  for (auto const& [file, content] : contents(it.dir())) {
+  for (auto const& entry : contents(it.dir())) {
+    auto const& file = entry.first;
+    auto const& content = entry.second;
     if (file.ends_with(".safetensors")) continue;
     auto changed = content;
     changed[content.size() / 2] ^= 1;
