@@ -23,14 +23,23 @@ int run_on(char const* operation) {
   return 2;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+int run(char** argv) {
   auto const is = [&](char const* name) { return std::strcmp(argv[2], name) == 0; };
   if (is("right")) return run_on<mutants::as_it_is>(argv[1]);
   if (is("without_barriers")) return run_on<mutants::without_barriers>(argv[1]);
   if (is("without_warp_barriers")) return run_on<mutants::without_warp_barriers>(argv[1]);
   if (is("plain_atomics")) return run_on<mutants::with_plain_atomics>(argv[1]);
   return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  try {
+    return run(argv);
+  } catch (simt_test::fault const& found) {  // by the executor; the sanitizer has had its say
+    std::printf("%s\n", found.what());
+    return 1;
+  }
 }

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/device_buffer.hpp>
 #include <cull/cuda/warp_tiles.hpp>
 #include <cull/numeric/bf16.hpp>
 #include <cull/tensor/quantize.hpp>
@@ -175,12 +176,11 @@ struct impl<quantize_into_op, E> {
   template <class T>
   static void run(E const& exec, matrix_view<T const, device_memory> source, nvfp4_target target,
                   std::optional<float> tensor_scale) {
-    auto* const amax = static_cast<std::uint32_t*>(exec.allocate(sizeof(std::uint32_t)));
-    exec.fill_zero(amax, sizeof(std::uint32_t));
+    device_buffer<std::uint32_t, E> amax{exec, 1};
+    amax.fill_zero();
     auto const grid = simt::warp_tile_grid(source.rows(), source.cols(), 256);
-    exec.launch(grid, simt::find_amax<T>{source, amax});
-    exec.launch(grid, simt::quantize_modelopt<T>{source, target, amax, tensor_scale.value_or(-1.0f)});
-    exec.release(amax, sizeof(std::uint32_t));
+    exec.launch(grid, simt::find_amax<T>{source, amax.data()});
+    exec.launch(grid, simt::quantize_modelopt<T>{source, target, amax.data(), tensor_scale.value_or(-1.0f)});
   }
 };
 
