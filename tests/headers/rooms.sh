@@ -14,13 +14,13 @@ while read -r file; do
   room=${file%%/*}; [[ $room == "$file" ]] && room=root
   umbrella=no
   [[ -n ${rank[$room]:-} ]] || { complain "$file is in a folder that is no room"; continue; }
-  if [[ $room == root && ! $file =~ ^(config|version|error|executor)\.hpp$ ]]; then umbrella=yes; fi
+  if [[ $room == root && ! $file =~ ^(config|version|errc|error|executor|utf8)\.hpp$ ]]; then umbrella=yes; fi
   while read -r included; do
     checked=$((checked + 1))
     target=${included%%/*}; [[ $target == "$included" ]] && target=root
     if [[ $umbrella == yes ]]; then continue; fi
     [[ -n ${rank[$target]:-} ]] || { complain "$file includes cull/$included of no room"; continue; }
-    if [[ $target == root && ! $included =~ ^(config|version|error|executor)\.hpp$ ]]; then
+    if [[ $target == root && ! $included =~ ^(config|version|errc|error|executor|utf8)\.hpp$ ]]; then
       complain "$file includes the umbrella cull/$included"
     elif (( rank[$target] > rank[$room] )); then
       complain "$file (room $room) includes cull/$included (room $target), which comes later"
