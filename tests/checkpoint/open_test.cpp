@@ -185,7 +185,11 @@ TEST_CASE("expert sets: gaps, other spellings, numbers beyond the count, experts
   std::map<int, std::vector<int>> const kept{{0, {0, 2}}};
   auto const said = [&](std::vector<std::string> const& names) {
     cull::detail::expert_census census{family};
-    for (auto const& name : names) census.add(cull::locate(family, 1, "model.layers.0.mlp.experts." + name));
+    for (auto const& name : names) {
+      // "!": of another type
+      auto const type = name.ends_with("!") ? cull::dtype::bf16 : cull::dtype::u8;
+      census.add(cull::locate(family, 1, "model.layers.0.mlp.experts." + name.substr(0, name.find('!'))), type);
+    }
     return std::string{
         failure_of([&] { cull::detail::check_expert_sets(census.notes([](int) { return 4; }), kept, "m"); }).what()};
   };
@@ -209,7 +213,10 @@ TEST_CASE("expert sets: gaps, other spellings, numbers beyond the count, experts
           n.insert(n.end(), {"4.up_proj.weight", "7.up_proj.weight"});
         }) == "m: layer 0: tensors of an expert beyond the count: 4, 7");
   CHECK(with([](auto& n) { n.erase(n.begin() + 1); }) == "m: layer 0: not all tensors of expert 0");
-  CHECK(with([](auto& n) { n.erase(n.begin() + 3); }) == "nothing was thrown");  // a dropped expert may lack one
+  CHECK(with([](auto& n) { n.erase(n.begin() + 3); }) == "nothing was thrown");               // a dropped expert may lack one
+  CHECK(with([](auto& n) { n[0] += "!", n.erase(n.begin() + 1); }) == "nothing was thrown");  // a format of fewer tensors
+  CHECK(with([](auto& n) { n[0] += "!", n[1] += "!", n[4] += "!", n.erase(n.begin() + 1); }) ==
+        "m: layer 0: not all tensors of expert 0");
   CHECK(cull::expert_note{}.what == kind::absent);
 }
 

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import struct
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -58,9 +59,27 @@ for name in sums:
     add(name, "I64", [layers, experts, 5], integers([limb for c in cells for limb in limbs(c[name])]))
 numbers = list(range(3, 3 + layers))
 metadata = {
-    "format": "cull-observation", "version": "1", "layers": json.dumps(numbers), "experts": json.dumps([experts] * layers),
+    "format": "cull-observation", "version": "2", "layers": json.dumps(numbers), "experts": json.dumps([experts] * layers),
     "domains": "[]", "model_digest": "", "settings": "f32", "sequences": json.dumps([f"{i:032x}" for i in range(1, sequences + 1)]),
 }
+
+
+def field(data):
+    return struct.pack("<Q", len(data)) + data
+
+
+def checksum():
+    """XXH128, by xxhsum, of all metadata and tensors in the order of their names, each field with its length (docs/formats.md)."""
+    stream = b"".join(field(key.encode()) + field(metadata[key].encode()) for key in sorted(metadata))
+    for name in sorted(tensors):
+        info = tensors[name]
+        begin, end = info["data_offsets"]
+        stream += field(name.encode()) + field(info["dtype"].encode())
+        stream += struct.pack(f"<{len(info['shape']) + 1}Q", len(info["shape"]), *info["shape"]) + field(body[begin:end])
+    return subprocess.run(["xxhsum", "-H2", "-"], input=stream, capture_output=True, check=True).stdout.split()[0].decode()
+
+
+metadata["checksum"] = checksum()
 header = json.dumps({"__metadata__": metadata} | tensors).encode()
 header += b" " * (-len(header) % 8)
 with open(sys.argv[3], "wb") as out:

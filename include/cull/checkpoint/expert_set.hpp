@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/dtype.hpp>
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/names.hpp>
 #include <cull/config.hpp>
@@ -25,7 +26,7 @@ struct expert_note {
     absent,      ///< config.json counts it, no tensor is its own
     beyond,      ///< config.json does not count it
     misspelled,  ///< its number is not written as numbers are ("experts.01")
-    incomplete,  ///< it lacks a tensor that others of its layer have
+    incomplete,  ///< it lacks a tensor of another one of its layer that has all of its own, names and types
   };
   kind what = kind::absent;
   int layer = 0;
@@ -39,11 +40,9 @@ class expert_census {
  public:
   explicit expert_census(family const& of) : stem_(std::string_view{of.experts}.substr(0, of.experts.find("{}"))) {}
 
-  void add(tensor_place const& place) {
+  void add(tensor_place const& place, dtype type) {
     if (place.expert >= 0) {
-      auto& layer = layers_[place.layer];
-      ++layer.tensors[place.expert];
-      layer.parts.insert(place.rest);
+      layers_[place.layer][place.expert].push_back(number_of(place.rest, type));
     } else if (place.layer >= 0 && !stem_.empty() && place.rest.starts_with(stem_) && place.rest.size() > stem_.size() &&
                std::isdigit(static_cast<unsigned char>(place.rest[stem_.size()])) != 0) {
       misspelled_.insert({place.layer, std::atoi(place.rest.c_str() + stem_.size())});
@@ -52,33 +51,52 @@ class expert_census {
 
   /// For layers that have experts with tensors of their own; `count(layer)`: how many config.json counts.
   template <class Count>
-  std::vector<expert_note> notes(Count&& count) const {
+  std::vector<expert_note> notes(Count&& count) {
     using kind = expert_note::kind;
     std::vector<expert_note> out;
-    for (auto const& [layer, seen] : layers_) {
-      int const experts = count(layer);
-      for (int e = 0; e < experts; ++e) {
-        auto const found = seen.tensors.find(e);
-        if (found == seen.tensors.end())
+    for (auto& [layer, experts] : layers_) {
+      auto const kinds = kinds_of(experts);
+      int const counted = count(layer);
+      for (int e = 0; e < counted; ++e) {
+        auto const found = experts.find(e);
+        if (found == experts.end())
           out.push_back({kind::absent, layer, e});
-        else if (found->second != seen.parts.size())
+        else if (is_part_of_another(found->second, kinds))
           out.push_back({kind::incomplete, layer, e});
       }
-      for (auto at = seen.tensors.lower_bound(experts); at != seen.tensors.end(); ++at)
-        out.push_back({kind::beyond, layer, at->first});
+      for (auto at = experts.lower_bound(counted); at != experts.end(); ++at) out.push_back({kind::beyond, layer, at->first});
     }
     for (auto const& [layer, expert] : misspelled_) out.push_back({kind::misspelled, layer, expert});
     return out;
   }
 
  private:
-  struct layer_count {
-    std::map<int, std::size_t> tensors;
-    std::set<std::string> parts;
-  };
+  using parts = std::vector<int>;
+
+  /// Name and type: in a layer of several formats, an expert lacks nothing that only another format has.
+  int number_of(std::string const& rest, dtype type) {
+    return numbers_.try_emplace({rest, type}, static_cast<int>(numbers_.size())).first->second;
+  }
+
+  /// The few different sets of parts; sorts every expert's.
+  static std::set<parts> kinds_of(std::map<int, parts>& experts) {
+    std::set<parts> out;
+    for (auto& [number, own] : experts) {
+      std::sort(own.begin(), own.end());
+      out.insert(own);
+    }
+    return out;
+  }
+
+  static bool is_part_of_another(parts const& own, std::set<parts> const& kinds) {
+    return std::any_of(kinds.begin(), kinds.end(), [&](parts const& other) {
+      return other.size() > own.size() && std::includes(other.begin(), other.end(), own.begin(), own.end());
+    });
+  }
 
   std::string stem_;
-  std::map<int, layer_count> layers_;
+  std::map<std::pair<std::string, dtype>, int> numbers_;
+  std::map<int, std::map<int, parts>> layers_;
   std::set<std::pair<int, int>> misspelled_;
 };
 

@@ -96,7 +96,7 @@ class checkpoint_opener {
     for (auto const& t : s_->tensors) {
       auto const place = locate(s_->family, s_->hidden_layers, t.name);
       if (!s_->prefixes.contains(place.layer)) continue;
-      census.add(place);
+      census.add(place, t.type);
       auto const axis = expert_axis(s_->family, place, t.shape);
       if (!axis) continue;
       check_whole_rows(t, *axis);
