@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-40}
 at_once=${2:-2}
 mkdir -p build/fuzz/crashes
-cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=None -DCULL_WARNINGS_AS_ERRORS=ON -DCULL_FUZZ=ON \
+cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=None -DCULL_WARNINGS_AS_ERRORS=ON -DCULL_FUZZ=ON -DCULL_CUDA=OFF \
   -DCULL_PRECOMPILE=OFF -DCULL_BUILD_EXAMPLES=OFF -DCULL_TEST_ROOMS=none >build/fuzz/configure.log || { cat build/fuzz/configure.log; exit 1; }
 cmake --build build/fuzz --target cull_fuzzers -j "$at_once"
 
