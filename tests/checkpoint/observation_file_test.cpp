@@ -110,6 +110,10 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
   CHECK(with([](auto& t, auto&) { t["count"].shape = {12}; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].dtype = "F64"; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].bytes[7] = 0x80; }) == cull::errc::bad_observation);
+  // Counts and sums so large that merging such files would overflow.
+  CHECK(with([](auto& t, auto&) { t["count"].bytes[7] = 0x7f; }) == cull::errc::bad_observation);
+  CHECK(with([](auto& t, auto&) { t["sequences"].bytes[6] = 0x20; }) == cull::errc::bad_observation);
+  CHECK(with([](auto& t, auto&) { t["sum_w"].bytes[39] = 0x3f; }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m.erase("checksum"); }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m["layers"] = "[]"; }) == cull::errc::bad_observation);
   CHECK(with([](auto&, auto& m) { m["layers"] = "[7,3]"; }) == cull::errc::bad_observation);

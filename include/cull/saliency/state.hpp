@@ -70,11 +70,14 @@ struct read_state {
       if (limb >= (std::int64_t{1} << 62) || limb <= -(std::int64_t{1} << 62)) refuse(": a limb is out of range");
     }
     s = exact_sum::from_limbs(limbs);
+    // Room for thousands of merges before anything could overflow.
+    auto const top = s.limbs().back();
+    if (top >= (std::int64_t{1} << 52) || top < -(std::int64_t{1} << 52)) refuse(": a sum is out of range");
   }
   void operator()(tally& s, std::size_t at) const { (*this)(s.number, at); }
   void operator()(std::int64_t& s, std::size_t at) const {
     s = from.i64[at];
-    if (s < 0) refuse(": a count is negative");
+    if (s < 0 || s >= (std::int64_t{1} << 53)) refuse(": a count is out of range");
   }
   void operator()(peak& s, std::size_t at) const {
     s.greatest = from.f64[at];
