@@ -90,6 +90,18 @@ TEST_CASE("rewrite_config: names of experts are renumbered or go, patterns of mo
         "{\"quantization\": {\"quantized_layers\": {\"model.layers.2.mlp.experts.1.up_proj\": {\"a\": 1}, \"lm_head\": {}}}}");
 }
 
+TEST_CASE("rewrite_config: members that change in and beside each other") {
+  // Found by fuzzing: a list that loses an element, in an object that loses a member.
+  CHECK(config_after(
+            "{\"q\":{\"ignore\":[\"lm_head\",\"model.layers.2.mlp.experts.0.up_proj\"],\"model.layers.2.mlp.experts.0\":{}}}") ==
+        "{\"q\":{\"ignore\":[\"lm_head\"]}}");
+  CHECK(config_after("{\"model.layers.2.mlp.experts.0\": {\"num_experts\": 64, \"i\": [\"model.layers.2.mlp.experts.3\"]}, "
+                     "\"model.layers.2.mlp.experts.3\": [\"model.layers.2.mlp.experts.3\", 1]}") ==
+        "{\"model.layers.2.mlp.experts.1\": [\"model.layers.2.mlp.experts.1\", 1]}");
+  CHECK(config_after("[\"model.layers.2.mlp.experts.0\" , \"model.layers.2.mlp.experts.2\" ]") == "[ ]");
+  CHECK(config_after("[1, \"model.layers.2.mlp.experts.0\", \"model.layers.2.mlp.experts.2\", 2]") == "[1, 2]");
+}
+
 TEST_CASE("rewrite_config: the shipped config changes in two numbers") {
   auto const text = slurp(model_dir() / "config.json");
   auto wanted = text;

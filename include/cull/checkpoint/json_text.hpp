@@ -100,12 +100,16 @@ struct text_edit {
   std::string text;
 };
 
-/// Applies edits that do not overlap.
+/// Applies edits; one within what another removes or replaces has no effect. Insertions come before what starts at their place.
 inline std::string edited(std::string_view text, std::vector<text_edit> edits) {
-  std::sort(edits.begin(), edits.end(), [](auto const& a, auto const& b) { return a.begin < b.begin; });
+  std::stable_sort(edits.begin(), edits.end(), [](auto const& a, auto const& b) {
+    auto const rank = [](text_edit const& e) { return e.end == e.begin ? std::size_t{0} : ~e.end; };
+    return a.begin != b.begin ? a.begin < b.begin : rank(a) < rank(b);
+  });
   std::string out;
   std::size_t at = 0;
   for (auto const& e : edits) {
+    if (e.begin < at) continue;
     out.append(text.substr(at, e.begin - at)).append(e.text);
     at = e.end;
   }

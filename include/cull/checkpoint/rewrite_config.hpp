@@ -98,38 +98,43 @@ inline std::string renamed(renaming const& by, expert_mention const& mention) {
 /// Members of one list or object, in the order of the text.
 using member_list = std::vector<json_span>;
 
-/// The text of a member under its new name: the element of a list, or the key of an object's member.
-inline std::string renamed_member(std::string_view text, json_span const& member, std::string const& name) {
+/// A member under its new name: the element of a list, or the key of an object's member.
+inline text_edit rename_edit(std::string_view text, json_span const& member, std::string const& name) {
   auto const quoted = json(name).dump();
-  if (member.member == member.begin) return quoted;
+  if (member.member == member.begin) return {member.begin, member.end, quoted};
   auto key_end = member.member + 1;
   for (; text[key_end] != '"'; ++key_end) key_end += text[key_end] == '\\' ? 1u : 0u;
-  return quoted + std::string{text.substr(key_end + 1, member.end - key_end - 1)};
+  return {member.member, key_end + 1, quoted};
 }
 
-/// The edit that renumbers or removes the members that mention experts, if any does; separators stay as they were.
-inline std::optional<text_edit> renumber_members(renaming const& by, std::string_view text, member_list const& members,
-                                                 std::string const& file) {
-  std::string joined;
-  bool changed = false;
+/// Without member `i`, and without the separator before it, or behind it where no member before it stays.
+inline text_edit removal_edit(member_list const& members, std::size_t i, bool some_before) {
+  if (some_before) return {members[i - 1].end, members[i].end, {}};
+  return {members[i].member, i + 1 < members.size() ? members[i + 1].member : members[i].end, {}};
+}
+
+/// The name by which a member may mention an expert: its key, or the text that it is.
+inline std::string mentioned_by(std::string_view text, json_span const& member) {
+  if (member.member != member.begin) return member.path.back();
+  if (text[member.begin] != '"') return {};
+  return json::parse(text.substr(member.begin, member.end - member.begin)).get<std::string>();
+}
+
+/// Adds the edits that renumber or remove the members that mention experts; the separators between others stay as they were.
+inline void renumber_members(renaming const& by, std::string_view text, member_list const& members, std::string const& file,
+                             std::vector<text_edit>& edits) {
+  bool some_before = false;
   for (std::size_t i = 0; i < members.size(); ++i) {
-    auto const& m = members[i];
-    auto now = std::string{text.substr(m.member, m.end - m.member)};
-    bool const is_element = m.member == m.begin;
-    std::string const mentioned = !is_element            ? m.path.back()
-                                  : text[m.begin] == '"' ? json::parse(now).get<std::string>()
-                                                         : std::string{};
-    if (auto const mention = find_expert_mention(by, mentioned, file)) {
-      changed = true;
-      auto const name = renamed(by, *mention);
-      if (name.empty()) continue;
-      now = renamed_member(text, m, name);
+    auto const name = mentioned_by(text, members[i]);
+    auto const mention = find_expert_mention(by, name, file);
+    auto const now = mention ? renamed(by, *mention) : name;
+    if (mention && now.empty()) {
+      edits.push_back(removal_edit(members, i, some_before));
+      continue;
     }
-    if (!joined.empty()) joined += text.substr(members[i - 1].end, m.member - members[i - 1].end);
-    joined += now;
+    some_before = true;
+    if (mention) edits.push_back(rename_edit(text, members[i], now));
   }
-  if (!changed) return std::nullopt;
-  return text_edit{members.front().member, members.back().end, joined};
 }
 
 /// Groups the direct members of every list and object.
@@ -146,7 +151,7 @@ inline std::vector<text_edit> mention_edits(renaming const& by, std::string_view
                                             std::string const& file) {
   std::vector<text_edit> edits;
   for (auto const& [parent, members] : members_by_parent(spans)) {
-    if (auto edit = renumber_members(by, text, members, file)) edits.push_back(std::move(*edit));
+    renumber_members(by, text, members, file, edits);
   }
   return edits;
 }
