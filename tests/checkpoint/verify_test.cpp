@@ -348,7 +348,7 @@ TEST_CASE(
   CHECK(verdict_of("share a tensor scale").verdict == serving_verdict::note);
   CHECK(verdict_of("finite numbers").verdict == serving_verdict::good);
   restore();
-  restore = broken("down_proj.input_scale", [](auto& bytes) { bytes[3] = '\x7f', bytes[2] = '\xc0'; });
+  restore = broken("down_proj.input_scale", [](auto& bytes) { bytes[3] = 0x7f, bytes[2] = 0xc0; });
   CHECK(verdict_of("finite numbers").verdict == serving_verdict::bad);
   restore();
 }
