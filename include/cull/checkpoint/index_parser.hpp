@@ -60,14 +60,14 @@ class index_parser final : public json_events {
     return true;
   }
   bool key(std::string& text) override {
-    auto& step = steps_.back();
-    step.key.swap(text);
+    auto& last = steps_.back();
+    last.key.swap(text);
     if (in_map()) {
-      if (step.key.size() > max_name_bytes) fail(errc::bad_name, "a name of more than 4096 bytes");
-      if (!allowed_.nul_in_names && step.key.find('\0') != std::string::npos) fail(errc::bad_name, "a name with NUL");
+      if (last.key.size() > max_name_bytes) fail(errc::bad_name, "a name of more than 4096 bytes");
+      if (!allowed_.nul_in_names && last.key.find('\0') != std::string::npos) fail(errc::bad_name, "a name with NUL");
       places_->push_back(static_cast<std::uint32_t>(token_begin()));
-    } else if (!step.seen.insert(step.key).second) {
-      fail(errc::duplicate_key, "key '" + printable(step.key) + "' appears twice");
+    } else if (!last.seen.insert(last.key).second) {
+      fail(errc::duplicate_key, "key '" + printable(last.key) + "' appears twice");
     }
     return true;
   }
@@ -113,7 +113,7 @@ class index_parser final : public json_events {
   std::string tensor() const override { return in_map() ? steps_.back().key : std::string{}; }
   std::string pointer() const override {
     std::string out;
-    for (auto const& step : steps_) out += pointer_step(step.key);
+    for (auto const& each : steps_) out += pointer_step(each.key);
     return out;
   }
 

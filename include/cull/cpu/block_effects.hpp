@@ -164,8 +164,8 @@ struct impl<leave_one_out_op, on_cpu> {
     return block.outputs.row(t * block.chosen.k() + (at - had.begin())).data();
   }
 
-  static void add(std::vector<double>& sum, float const* f, float gate) {
-    auto const factor = static_cast<double>(gate);
+  static void add(std::vector<double>& sum, float const* f, float by) {
+    auto const factor = static_cast<double>(by);
     for (std::size_t h = 0; h < sum.size(); ++h) sum[h] += factor * static_cast<double>(f[h]);
   }
 };

@@ -47,12 +47,12 @@ inline std::vector<stream_step> stream_plan(std::int32_t experts, stream_limits 
   std::vector<stream_step> plan;
   int part = 0;
   for (std::int32_t first = 0; first < experts; first += at_once, ++part) {
-    auto const count = std::min(at_once, experts - first);
+    auto const now = std::min(at_once, experts - first);
     int const buffer = part % 2;
-    if (part >= 2) plan.push_back({kind::wait_until_free, buffer, first, count});
-    plan.push_back({kind::copy, buffer, first, count});
-    plan.push_back({kind::wait_until_copied, buffer, first, count});
-    plan.push_back({kind::run, buffer, first, count});
+    if (part >= 2) plan.push_back({kind::wait_until_free, buffer, first, now});
+    plan.push_back({kind::copy, buffer, first, now});
+    plan.push_back({kind::wait_until_copied, buffer, first, now});
+    plan.push_back({kind::run, buffer, first, now});
   }
   return plan;
 }

@@ -158,8 +158,8 @@ criterion_on<Sums> criterion_by_name(std::string_view name) {
 /// The standard error of a criterion's scores, or an empty function where the products over sequences do not give it.
 template <class Sums = default_sums>
 criterion_error_on<Sums> criterion_error_by_name(std::string_view name) {
-  auto const error_of = [](auto criterion) {
-    return [criterion](Sums const& e, std::int64_t sequences) { return criterion.error(e, sequences); };
+  auto const error_of = [](auto of) {
+    return [of](Sums const& e, std::int64_t sequences) { return of.error(e, sequences); };
   };
   if (name == "reap") return error_of(criteria::reap);
   if (name == "frequency") return error_of(criteria::frequency);

@@ -150,11 +150,11 @@ selection select(observation<Measures...> const& seen, Criterion&& score_of, lay
                  protected_experts const& stay = {}) {
   selection out;
   for (auto const& [layer, scores] : scores_of(seen, score_of)) {
-    auto const count = budget.counts.find(layer);
-    if (count == budget.counts.end()) continue;
+    auto const budgeted = budget.counts.find(layer);
+    if (budgeted == budget.counts.end()) continue;
     auto const safe = stay.find(layer);
     out.layers.push_back(
-        select_layer(scores, {count->second, budget.groups}, safe == stay.end() ? std::vector<int>{} : safe->second));
+        select_layer(scores, {budgeted->second, budget.groups}, safe == stay.end() ? std::vector<int>{} : safe->second));
     out.layers.back().layer = layer;
     for (int e = 0; e < seen.experts(layer); ++e) {
       auto const sums = seen.sums(layer, e);
