@@ -126,6 +126,19 @@ struct strided_store {
   }
 };
 
+/// One lane stores first, from the same number of a line as all of them later, in another file.
+struct two_files_store {
+  static constexpr unsigned threads = 32;
+  struct Shared {
+    cull::simt::pack<float, 4> values[64];
+  };
+  template <class Ctx>
+  void operator()(Ctx const& c, Shared& s) const {
+    if (c.lane() == 0) c.store_shared(&s.values[33], {}, {"one.hpp", 7});
+    c.store_shared(&s.values[c.lane()], {}, {"two.hpp", 7});
+  }
+};
+
 /// D = A B through the fragments of a warp.
 struct multiply_tile {
   static constexpr unsigned threads = 32;
@@ -175,6 +188,18 @@ TEST_CASE("memory traces count sectors and bank conflicts") {
     exec.launch({1}, strided_store{stride}, out.data());
     CHECK(trace.total(space::global, access_kind::write).used() == used);
     CHECK(trace.total(space::shared, access_kind::write).bank_conflicts == conflicts);
+  }
+}
+
+TEST_CASE("a request is made by one line of one file, in whatever order its lanes come") {
+  for (std::uint64_t const seed : {0u, 1u, 2u}) {
+    memory_trace trace;
+    on_simt const exec{{.seed = seed, .watch = {.trace = &trace}}};
+    exec.launch({1}, two_files_store{});
+    exec.launch({1}, two_files_store{});
+    auto const all = trace.total(space::shared, access_kind::write);
+    CHECK(all.requests == 4);
+    CHECK(all.bank_conflicts == 0);
   }
 }
 

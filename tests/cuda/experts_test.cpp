@@ -299,9 +299,9 @@ TEST_CASE("full tiles use every byte that they move, and shared memory has no ba
   for (auto const kind : {access_kind::read, access_kind::write}) {
     CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
     for (auto const& [at, t] : trace.by_line(space::global, kind)) {
-      int const line = at;
       // Less than a sector on average: tiles, ids and numbers of pairs.
       if (t.bytes_used < 32 * t.requests) continue;
+      std::string const line = at.text();
       CAPTURE(line);
       CHECK(t.used() == 1.0);
       ++whole;

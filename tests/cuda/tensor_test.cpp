@@ -177,8 +177,8 @@ TEST_CASE("full tiles use every byte that they move, and no bank of shared memor
   auto const whole = [](memory_trace const& trace) {
     for (auto const kind : {access_kind::read, access_kind::write}) {
       for (auto const& [at, t] : trace.by_line(space::global, kind)) {
-        int const line = at;
-        INFO("line ", line);
+        std::string const line = at.text();
+        CAPTURE(line);
         if (t.requests > 1) CHECK(t.used() == 1.0);
       }
       CHECK(trace.total(space::shared, kind).bank_conflicts == 0);

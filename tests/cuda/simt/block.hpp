@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -20,6 +21,21 @@ namespace simt_test {
 /// What the executor has found wrong with a body.
 struct fault : std::runtime_error {
   using runtime_error::runtime_error;
+};
+
+/// Where a body calls its context. Lines of different headers differ, whatever their numbers.
+struct source_line {
+  char const* file = "";
+  int line = 0;
+
+  SIMT_UNWATCHED friend bool operator==(source_line a, source_line b) {
+    return a.line == b.line && std::strcmp(a.file, b.file) == 0;
+  }
+  friend bool operator<(source_line a, source_line b) {
+    int const files = std::strcmp(a.file, b.file);
+    return files != 0 ? files < 0 : a.line < b.line;
+  }
+  std::string text() const { return file + (":" + std::to_string(line)); }
 };
 
 /// Why lanes meet; all lanes of a meeting must come for the same.
@@ -94,7 +110,7 @@ class thread_block {
   /// How many times memory of the current thread's warp has been ordered by `sync_warp`.
   SIMT_UNWATCHED unsigned warp_epoch() const { return warps_[current_ / 32].epoch; }
 
-  SIMT_UNWATCHED void barrier(int line) {
+  SIMT_UNWATCHED void barrier(source_line line) {
     auto& self = threads_[current_];
     self.state = status::at_barrier;
     self.line = line;
@@ -144,7 +160,7 @@ class thread_block {
   struct thread_state {
     fiber stack;
     status state = status::done;
-    int line = 0;
+    source_line line;
     meeting* waits_for = nullptr;
   };
   struct warp_state {
@@ -205,9 +221,8 @@ class thread_block {
            std::to_string(size_ - live_) + " have returned, the rest waits for lanes that do not come");
     }
     for (unsigned t = 1; t < size_; ++t) {
-      if (threads_[t].line != threads_[0].line) {
-        fail("threads diverge: at the barriers of lines " + std::to_string(threads_[0].line) + " and " +
-             std::to_string(threads_[t].line));
+      if (!(threads_[t].line == threads_[0].line)) {
+        fail("threads diverge: at the barriers of " + threads_[0].line.text() + " and " + threads_[t].line.text());
       }
     }
     ++barrier_epoch_;

@@ -44,7 +44,7 @@ struct thread_extras {
 
 class host_context {
  public:
-  using line = int;
+  using line = source_line;
 
   host_context(thread_block& b, std::uintptr_t shared, std::size_t shared_size, thread_extras* extras, watchers const& w)
       : block_(&b), shared_(shared), shared_size_(shared_size), extras_(extras), watchers_(w) {}
@@ -58,7 +58,7 @@ class host_context {
   unsigned lane() const { return thread() % 32; }
   unsigned warp() const { return thread() / 32; }
 
-  void sync(line at = __builtin_LINE()) const { block_->barrier(at); }
+  void sync(line at = {__builtin_FILE(), __builtin_LINE()}) const { block_->barrier(at); }
   void sync_warp(std::uint32_t mask = cull::simt::all_lanes) const {
     unsigned round = 0;
     block_->meet(meeting_kind::sync, mask, 0, round);
@@ -87,13 +87,13 @@ class host_context {
   }
 
   template <class T>
-  T atomic_add(T* p, T value, line at = __builtin_LINE()) const {
+  T atomic_add(T* p, T value, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     static_assert(std::is_integral_v<T>, "a sum of floats would depend on the order");
     note(p, sizeof(T), access_kind::atomic, at);
     return std::atomic_ref<T>(*p).fetch_add(value, std::memory_order_relaxed);
   }
   template <class T>
-  T atomic_max(T* p, T value, line at = __builtin_LINE()) const {
+  T atomic_max(T* p, T value, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     static_assert(std::is_unsigned_v<T>);
     note(p, sizeof(T), access_kind::atomic, at);
     std::atomic_ref<T> const target(*p);
@@ -104,22 +104,22 @@ class host_context {
   }
 
   template <class T, class Hint = cull::simt::cached>
-  std::remove_const_t<T> load(T* p, Hint = {}, line at = __builtin_LINE()) const {
+  std::remove_const_t<T> load(T* p, Hint = {}, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     note(p, sizeof(T), access_kind::read, at);
     return *p;
   }
   template <class T, class Hint = cull::simt::cached>
-  void store(T* p, std::type_identity_t<T> value, Hint = {}, line at = __builtin_LINE()) const {
+  void store(T* p, std::type_identity_t<T> value, Hint = {}, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     note(p, sizeof(T), access_kind::write, at);
     *p = value;
   }
   template <class T>
-  std::remove_const_t<T> load_shared(T* p, line at = __builtin_LINE()) const {
+  std::remove_const_t<T> load_shared(T* p, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     note_shared(p, sizeof(T), access_kind::read, at);
     return *p;
   }
   template <class T>
-  void store_shared(T* p, std::type_identity_t<T> value, line at = __builtin_LINE()) const {
+  void store_shared(T* p, std::type_identity_t<T> value, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     note_shared(p, sizeof(T), access_kind::write, at);
     *p = value;
   }
@@ -128,7 +128,7 @@ class host_context {
   double fma(double a, double b, double c) const { return std::fma(a, b, c); }
 
   template <int Bytes>
-  void copy_async(void* to, void const* from, unsigned used = Bytes, line at = __builtin_LINE()) const {
+  void copy_async(void* to, void const* from, unsigned used = Bytes, line at = {__builtin_FILE(), __builtin_LINE()}) const {
     static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
     if (used > 0) check_range(from, used, "global");
     if (used > 0) watch(from, used, access_kind::read, at, space::global);
@@ -143,7 +143,7 @@ class host_context {
   }
   void commit_async() const { ++extras().group; }
   template <int Pending>
-  void wait_async(line at = __builtin_LINE()) const {
+  void wait_async(line at = {__builtin_FILE(), __builtin_LINE()}) const {
     auto& mine = extras();
     std::erase_if(mine.copies, [&](pending_copy const& copy) {
       if (mine.group - copy.group <= static_cast<unsigned>(Pending)) return false;
@@ -221,7 +221,7 @@ class host_context {
   void note_shared(void const* p, std::size_t bytes, access_kind kind, line at) const {
     auto const address = reinterpret_cast<std::uintptr_t>(p);
     if (address < shared_ || address + bytes > shared_ + shared_size_) {
-      throw fault{"an access of shared memory is out of range at line " + std::to_string(at) + block_->place()};
+      throw fault{"an access of shared memory is out of range at " + at.text() + block_->place()};
     }
     watch(p, bytes, kind, at, space::shared);
   }

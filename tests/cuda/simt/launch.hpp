@@ -61,6 +61,7 @@ template <cull::simt::kernel_body Body, class... Arguments>
 void launch(launch_options const& options, cull::simt::grid_size grid, Body const& body, Arguments... arguments) {
   executed_bodies::note<Body>();
   if (options.watch.races != nullptr) options.watch.races->forget_all();
+  if (options.watch.trace != nullptr) options.watch.trace->begin_launch();
   auto const order = block_order(grid.x * grid.y, options.seed);
   std::atomic<unsigned> next{0};
   std::exception_ptr failure;
