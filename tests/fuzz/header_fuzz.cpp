@@ -32,6 +32,39 @@ void check_against_tree(cull::safetensors_header const& header, std::string_view
   fuzz::require(owned + header.data_begin + header.trailing_bytes == file.size(), "every byte has an owner");
 }
 
+/// What is said of a text: all of it, or the code and place of the error.
+template <class Read>
+std::string told(Read&& read) {
+  std::string out;
+  try {
+    cull::detail::header_contents const contents = read();
+    for (auto const& [key, value] : contents.metadata) out += key + '\0' + value + '\0';
+    for (std::size_t i = 0; i < contents.tensors.size(); ++i) {
+      auto const& t = contents.tensors[i];
+      out += t.name + '\0' + std::string{cull::name(t.type)} + std::to_string(t.begin) + "-" + std::to_string(t.end);
+      for (auto const n : t.shape) out += "," + std::to_string(n);
+      out += "@" + std::to_string(contents.places[i]);
+    }
+  } catch (cull::error const& problem) {
+    out = problem.what() + std::string{cull::name(problem.code())};
+  }
+  return out;
+}
+
+/// The scanner, which reads what is beyond doubt, changes no answer of the parser.
+void check_scanner(std::string_view text, cull::leniency const& allowed) {
+  std::string const file = "f";
+  std::string_view root;
+  if (!fuzz::answers([&] { root = cull::detail::header_root(text, file, allowed); })) return;
+  auto const alone = [&] {
+    cull::detail::header_contents out;
+    cull::detail::header_parser{root, file, 8, allowed}.parse(out);
+    return out;
+  };
+  fuzz::require(told([&] { return cull::detail::read_contents(root, 8, file, allowed); }) == told(alone),
+                "with and without the scanner: one answer");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
@@ -51,6 +84,10 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   fuzz::require(same == good, "read in pieces or whole: one answer");
   cull::leniency const all{.nul_in_names = true, .leading_space = true, .unknown_fields = true, .trailing_data = true};
   bool const loose = fuzz::answers([&] { lenient = cull::parse_safetensors_header(bytes, size, "f", all); });
+  if (size > 8) {
+    check_scanner(file.substr(8), {});
+    check_scanner(file.substr(8), all);
+  }
   fuzz::require(loose || !good, "leniency refuses nothing that strictness takes");
   if (good)
     fuzz::require(lenient.tensors.size() == strict.tensors.size() && lenient.metadata == strict.metadata, "and reads the same");

@@ -14,6 +14,7 @@
 
 #include <cull/checkpoint/file_kind.hpp>
 #include <cull/checkpoint/header_parser.hpp>
+#include <cull/checkpoint/header_scanner.hpp>
 #include <cull/checkpoint/header_tiling.hpp>
 #include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/tensor_info.hpp>
@@ -65,6 +66,18 @@ inline std::string_view header_root(std::string_view text, std::string const& fi
   return json_root(text.substr(begin), header_depth_limit, {.file = file}, 8 + begin);
 }
 
+/// All that a header's text says; `root` begins at byte `base` of the file.
+inline header_contents read_contents(std::string_view root, std::uint64_t base, std::string const& file,
+                                     leniency const& allowed) {
+  header_contents out;
+  auto const begin = header_scanner{root, out}.scan();
+  if (begin == root.size()) return out;
+  std::string rest{root.substr(begin)};
+  rest[0] = '{';
+  header_parser{rest, file, base + begin, allowed}.parse(out, static_cast<std::uint32_t>(begin));
+  return out;
+}
+
 inline safetensors_header parse_header_text(std::string_view text, std::uint64_t file_size, std::string const& file,
                                             leniency const& allowed) {
   safetensors_header header;
@@ -72,9 +85,10 @@ inline safetensors_header parse_header_text(std::string_view text, std::uint64_t
   auto const root = header_root(text, file, allowed);
   auto const base = 8 + static_cast<std::uint64_t>(root.data() - text.data());
   {
-    std::vector<std::uint32_t> places;
-    header_parser{root, file, base, allowed}.parse(header.metadata, header.tensors, places);
-    check_names_differ(header.tensors, places, base, file);
+    auto contents = read_contents(root, base, file, allowed);
+    check_names_differ(contents.tensors, contents.places, base, file);
+    header.metadata = std::move(contents.metadata);
+    header.tensors = std::move(contents.tensors);
   }
   for (auto& t : header.tensors) {
     t.begin += header.data_begin;

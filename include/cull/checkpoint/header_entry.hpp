@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,14 @@ inline std::optional<unsigned __int128> bits_of(dtype type, std::vector<std::uin
   }
   return total;
 }
+
+/// What a header's text holds, in its order.
+struct header_contents {
+  std::map<std::string, std::string> metadata;
+  bool has_metadata = false;
+  std::vector<tensor_info> tensors;   ///< offsets relative to the data
+  std::vector<std::uint32_t> places;  ///< where in the text the key of each tensor begins
+};
 
 /// One tensor as the header's text gives it, and what is wrong with it.
 struct header_entry {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -31,12 +32,10 @@ class header_parser final : public json_events {
   header_parser(std::string_view text, std::string const& file, std::uint64_t base, leniency const& allowed)
       : json_events(text, file, base), allowed_(allowed) {}
 
-  /// `places`: where in the text the key of each tensor begins.
-  void parse(std::map<std::string, std::string>& metadata, std::vector<tensor_info>& tensors,
-             std::vector<std::uint32_t>& places) {
-    metadata_ = &metadata;
-    tensors_ = &tensors;
-    places_ = &places;
+  /// Goes on where `out` may hold what stood before `text`; places count from `before`.
+  void parse(header_contents& out, std::uint32_t before = 0) {
+    out_ = &out;
+    before_ = before;
     run();
   }
 
@@ -49,7 +48,7 @@ class header_parser final : public json_events {
       place_ = key_ == metadata_name ? place::metadata : place::entry;
       entry_ = {};
       entry_.info.name = key_;
-      has_metadata_ |= place_ == place::metadata;
+      out_->has_metadata |= place_ == place::metadata;
     }
     return true;
   }
@@ -58,16 +57,17 @@ class header_parser final : public json_events {
     if (place_ == place::top) {
       key_.swap(text);
       key_given_ = true;
-      key_place_ = static_cast<std::uint32_t>(token_begin());
+      key_place_ = before_ + static_cast<std::uint32_t>(token_begin());
       check_name(key_);
-      if (key_ == metadata_name && has_metadata_) fail(errc::duplicate_key, "'__metadata__' appears twice");
+      if (key_ == metadata_name && out_->has_metadata) fail(errc::duplicate_key, "'__metadata__' appears twice");
     } else if (place_ == place::metadata) {
       field_.swap(text);
       field_given_ = true;
       check_name(field_);
-      if (metadata_->contains(field_)) fail(errc::duplicate_key, "metadata key '" + printable(field_) + "' appears twice");
+      if (out_->metadata.contains(field_)) fail(errc::duplicate_key, "metadata key '" + printable(field_) + "' appears twice");
     } else {
       field_.swap(text);
+      field_.resize(std::min(field_.size(), max_name_bytes));
       open_field();
     }
     return true;
@@ -102,7 +102,7 @@ class header_parser final : public json_events {
   bool string(std::string& text) override {
     if (skip(0)) return true;
     if (place_ == place::metadata) {
-      metadata_->emplace(std::move(field_), std::move(text));
+      out_->metadata.emplace(std::move(field_), std::move(text));
       field_given_ = false;
       return true;
     }
@@ -133,7 +133,7 @@ class header_parser final : public json_events {
   bool null() override {
     if (skip(0)) return true;
     if (place_ != place::top || key_ != metadata_name) refuse_value("null");
-    has_metadata_ = true;
+    out_->has_metadata = true;
     key_given_ = false;
     return true;
   }
@@ -172,8 +172,11 @@ class header_parser final : public json_events {
     field_given_ = false;
     return true;
   }
-  void check_name(std::string const& name) const {
-    if (name.size() > max_name_bytes) fail(errc::bad_name, "a name of more than 4096 bytes");
+  void check_name(std::string& name) const {
+    if (name.size() > max_name_bytes) {
+      name.resize(max_name_bytes);  // it may have a hundred million, and goes into the error
+      fail(errc::bad_name, "a name of more than 4096 bytes");
+    }
     if (!allowed_.nul_in_names && name.find('\0') != std::string::npos) fail(errc::bad_name, "a name with NUL");
   }
   void open_field() {
@@ -193,8 +196,8 @@ class header_parser final : public json_events {
   void close_entry() {
     field_given_ = false;
     if (auto const problem = entry_.problem()) fail(problem->code, problem->why);
-    tensors_->push_back(std::move(entry_.info));
-    places_->push_back(key_place_);
+    out_->tensors.push_back(std::move(entry_.info));
+    out_->places.push_back(key_place_);
   }
   [[noreturn]] void refuse_value(std::string const& found, token kind = token::other) const {
     auto const why = found + " in the place of ";
@@ -209,15 +212,13 @@ class header_parser final : public json_events {
   }
 
   leniency const& allowed_;
-  std::map<std::string, std::string>* metadata_ = nullptr;
-  std::vector<tensor_info>* tensors_ = nullptr;
-  std::vector<std::uint32_t>* places_ = nullptr;
+  header_contents* out_ = nullptr;
+  std::uint32_t before_ = 0;
   place place_ = place::outside;
   field open_ = field::dtype;
   bool key_given_ = false;
   bool field_given_ = false;
   std::uint32_t key_place_ = 0;
-  bool has_metadata_ = false;
   int skipping_ = 0;
   std::string key_, field_;
   header_entry entry_;
