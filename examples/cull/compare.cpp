@@ -38,10 +38,21 @@ std::string spoken(json const& experts) {
   return out.empty() ? "-" : out;
 }
 
+/// What a file tells of the model it was made for must agree with the plan's; plans made by hand tell nothing.
+void check_model(std::string const& digest, cull::pruning_plan const& plan, std::string const& file) {
+  if (digest.empty() || plan.model_digest.empty() || digest == plan.model_digest) return;
+  throw cull::error{cull::errc::mismatched_states, "belongs to another model than the plan it is compared with", {.file = file}};
+}
+
 void compare(compare_options const& o, console const& out) {
   auto const first = cull::load_plan(o.first), second = cull::load_plan(o.second);
+  check_model(second.model_digest, first, o.second);
   std::optional<cull::default_observation> seen;
-  if (!o.observation.empty()) seen = cull::load_observation(o.observation);
+  if (!o.observation.empty()) {
+    seen = cull::load_observation(o.observation);
+    check_model(seen->provenance().model_digest, first, o.observation);
+    check_model(seen->provenance().model_digest, second, o.observation);
+  }
   json layers = json::array();
   double sum = 0;
   std::size_t different = 0;

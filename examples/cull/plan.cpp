@@ -28,6 +28,7 @@ struct decision {
   cull::selection chosen;
   std::vector<cull::cut_uncertainty> doubts;  ///< beside chosen.layers; empty where the criterion has no errors
   std::vector<double> traffic_dropped;        ///< likewise
+  std::string data_digest;                    ///< of what was observed; empty where nothing was
 };
 
 /// All observations as one, each with its weight.
@@ -73,7 +74,7 @@ class observed_decider {
   layer_scores const& scores() const { return scores_; }
   std::string const& settings() const { return seen_.provenance().settings; }
   decision operator()(cull::layer_budget const& budget) const {
-    decision out{cull::select(seen_, criterion_, budget, stay_), {}, {}};
+    decision out{cull::select(seen_, criterion_, budget, stay_), {}, {}, cull::data_digest(seen_.provenance())};
     out.traffic_dropped = traffic_dropped(seen_, out.chosen);
     auto const error_of = cull::criterion_error_by_name<typename Observation::sums_type>(options_.criterion);
     auto const sequences = static_cast<std::int64_t>(seen_.provenance().sequences.size());
@@ -125,7 +126,8 @@ class random_decider {
 };
 
 cull::pruning_plan plan_of(cull::checkpoint const& model, decision const& by, plan_verb_options const& o) {
-  auto out = cull::plan(model, by.chosen, {.criterion = o.criterion, .mtp = cull::parse_mtp_policy(o.mtp)});
+  cull::plan_options const options{.criterion = o.criterion, .mtp = cull::parse_mtp_policy(o.mtp), .data_digest = by.data_digest};
+  auto out = cull::plan(model, by.chosen, options);
   for (std::size_t i = 0; i < by.chosen.layers.size(); ++i) {
     auto const& cut = by.chosen.layers[i];
     auto const note = out.notes.find(cut.layer);
@@ -195,6 +197,7 @@ void report(cull::checkpoint const& model, decision const& by, cull::pruning_pla
   bool const same =
       std::all_of(made.layers.begin(), made.layers.end(), [&](auto const& l) { return l.second.size() == first.size(); });
   out.result({{"criterion", o.criterion},
+              {"data_digest", made.data_digest},
               {"keep", same ? json(first.size()) : json(nullptr)},
               {"budget", o.budget.kind},
               {"mtp", o.mtp},

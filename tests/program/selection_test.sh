@@ -57,6 +57,8 @@ plan "$work/code.obs" "$work/traces.obs" --keep 42
 cp "$work/plan.json" "$work/summed.json"
 plan "$work/both.obs" --keep 42
 same_file "$work/plan.json" "$work/summed.json"
+digest() { field "$work/$1" 'd.get("data_digest", "")'; }
+equals "$(digest plan.json)" "$(digest plan.out.json)"
 plan "$work/code.obs" "$work/traces.obs" --weight 1000 --weight 0.0001 --keep 42 --criterion weighted_ean_sum
 "$cull" plan "$model" "$work/code.obs" --keep 42 --criterion weighted_ean_sum --out "$work/code.json" >/dev/null
 equals "$(field "$work/plan.json" 'd["layers"]')" "$(field "$work/code.json" 'd["layers"]')"
@@ -67,6 +69,19 @@ expect 1 "by domain" "$cull" plan "$model" "$work/plain.obs" --keep 42 --protect
 # What differs, and whom it serves.
 "$cull" plan "$model" "$work/traces.obs" --keep 42 --out "$work/traces.json" >/dev/null
 "$cull" plan "$model" "$work/code.obs" --keep 42 --out "$work/code-reap.json" >/dev/null
+"$cull" plan "$model" --criterion random --keep 42 --out "$work/random.json" >/dev/null
+# Of the data and nothing else: each calibration has a digest of its own, whatever the criterion.
+equals "$(digest code.json)" "$(digest code-reap.json)"
+equals "$(for p in code-reap traces summed; do digest $p.json; echo; done | grep -cE '^[0-9a-f]{32}$')" "3"
+equals "$(for p in code-reap traces summed; do digest $p.json; echo; done | sort -u | grep -c .)" "3"
+equals "$(digest random.json)" ""
+other="$data/../families/qwen3_moe"
+"$cull" plan "$other/model" --criterion random --keep 8 --out "$work/other.json" >/dev/null
+expect 1 "another model" "$cull" compare "$work/code-reap.json" "$work/other.json"
+expect 1 "another model" "$cull" compare "$work/other.json" "$work/other.json" --observation "$work/code.obs"
+expect 1 "on another model" "$cull" plan "$other/model" "$work/code.obs" --keep 8 --out "$work/none"
+expect 1 "made for another model" "$cull" apply "$other/model" "$work/code-reap.json" --out "$work/none"
+expect 1 "made for another model" "$cull" verify "$other/model" "$work/code-reap.json" "$work/fitted"
 "$cull" compare "$work/code-reap.json" "$work/traces.json" --observation "$work/both.obs" --json >"$work/compare.json"
 equals "$(field "$work/compare.json" 'len(d["layers"]), all(len(l["both"]) + len(l["only_first"]) == 42 for l in d["layers"])')" "(5, True)"
 equals "$(field "$work/compare.json" 'all(abs(sum(s["part"] for s in e["serves"].values()) - 1) < 1e-9 for l in d["layers"] for e in l["only_first"])')" "True"

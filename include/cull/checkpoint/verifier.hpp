@@ -245,7 +245,8 @@ class verifier {
   void check_plan() {
     if (!claim(plan_file_name)) return;
     auto const written = load_plan(dir_ / plan_file_name);
-    bool const same_options = written.input_scales == plan_.input_scales && written.shard_bytes == plan_.shard_bytes;
+    bool const same_options = written.input_scales == plan_.input_scales && written.shard_bytes == plan_.shard_bytes &&
+                              written.data_digest == plan_.data_digest;
     if (written.layers != plan_.layers || !(written.mtp == plan_.mtp) || written.model_digest != model_.digest() ||
         !same_options) {
       fail(std::string{plan_file_name} + ": is another plan");
