@@ -6,9 +6,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <map>
-#include <regex>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,31 @@
 
 CULL_NAMESPACE_BEGIN
 namespace detail {
+
+/// `model-00003-of-00282.safetensors` is stem `model`, digits `00003`.
+struct numbered_shard {
+  std::string_view stem;
+  std::string_view digits;
+};
+
+/// Nothing where a name is not numbered in that way.
+inline std::optional<numbered_shard> numbered(std::string_view name) {
+  auto const take = [&](std::string_view end) {
+    bool const has = name.ends_with(end);
+    if (has) name.remove_suffix(end.size());
+    return has;
+  };
+  auto const take_digits = [&] {
+    auto const from = name.find_last_not_of("0123456789") + 1;
+    auto const digits = name.substr(from);
+    name = name.substr(0, from);
+    return digits;
+  };
+  if (!take(".safetensors") || take_digits().empty() || !take("-of-")) return {};
+  auto const digits = take_digits();
+  if (digits.empty() || !take("-")) return {};
+  return numbered_shard{name, digits};
+}
 
 /// What is wrong with how tensors lie in shards, what the shards are called and
 /// say; worked out from what was found in them.
@@ -56,14 +82,14 @@ class shard_rules {
     }
   }
   std::string name_after(int source, std::set<int> const& alive) const {
-    static std::regex const numbered{R"((.*)-(\d+)-of-\d+\.safetensors)"};
     auto const name = source_name(source);
-    std::smatch own, other;
-    if (!std::regex_match(name, own, numbered)) return name;
+    auto const own = numbered(name);
+    if (!own) return name;
     int rank = 0, count = 0, all = 0;
     for (int s = 0; s < static_cast<int>(model_.shards().size()); ++s) {
       auto const text = source_name(s);
-      if (!std::regex_match(text, other, numbered) || other[1] != own[1]) continue;
+      auto const other = numbered(text);
+      if (!other || other->stem != own->stem) continue;
       ++all;
       count += alive.contains(s) ? 1 : 0;
       rank += alive.contains(s) && s <= source ? 1 : 0;
@@ -71,9 +97,9 @@ class shard_rules {
     if (count == all) return name;
     auto const padded = [&](int n) {
       auto const digits = std::to_string(n);
-      return std::string(std::max<std::size_t>(own[2].str().size(), digits.size()) - digits.size(), '0') + digits;
+      return std::string(std::max<std::size_t>(own->digits.size(), digits.size()) - digits.size(), '0') + digits;
     };
-    return own[1].str() + "-" + padded(rank) + "-of-" + padded(count) + ".safetensors";
+    return std::string{own->stem} + "-" + padded(rank) + "-of-" + padded(count) + ".safetensors";
   }
 
   void check_sizes() {

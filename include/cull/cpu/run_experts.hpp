@@ -28,7 +28,9 @@ class expert_tasks {
     for (std::int64_t e = 0; e < groups.experts(); ++e) {
       if (!groups.of(e).empty()) order_.push_back(e);
     }
-    std::stable_sort(order_.begin(), order_.end(), [&](auto a, auto b) { return groups.of(a).size() > groups.of(b).size(); });
+    auto const tokens = [&](std::int64_t expert) { return groups.of(expert).size(); };
+    std::sort(order_.begin(), order_.end(),
+              [&](auto a, auto b) { return tokens(a) != tokens(b) ? tokens(a) > tokens(b) : a < b; });
   }
 
   /// Calls `body(exec, expert)`.

@@ -37,7 +37,8 @@ std::vector<domain_role> roles(observation<Measures...> const& seen, int layer, 
     all += share;
   }
   for (auto& role : out) role.part = all > 0 ? role.share / all : 0.0;
-  std::stable_sort(out.begin(), out.end(), [](auto const& a, auto const& b) { return a.part > b.part; });
+  std::sort(out.begin(), out.end(),
+            [](auto const& a, auto const& b) { return a.part != b.part ? a.part > b.part : a.domain < b.domain; });
   return out;
 }
 
