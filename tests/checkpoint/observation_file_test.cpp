@@ -106,7 +106,7 @@ TEST_CASE("observation files: what is none, or was changed into nonsense, is ref
   CHECK(with([](auto&, auto& m) {
           m["sequences"] = "[\"00000000000000010000000000000002\",\"00000000000000010000000000000002\"]";
         }) == cull::errc::bad_observation);
-  CHECK(with([](auto& t, auto&) { t.erase("sum_tt"); }) == cull::errc::bad_observation);
+  CHECK(with([](auto& t, auto&) { t.erase("sum_gf.squares"); }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].shape = {12}; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].dtype = "F64"; }) == cull::errc::bad_observation);
   CHECK(with([](auto& t, auto&) { t["count"].bytes[7] = 0x80; }) == cull::errc::bad_observation);

@@ -3,6 +3,7 @@
 #include "fixture.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 
@@ -12,21 +13,21 @@
 
 namespace {
 
-/// Token weight and weighted score of every sequence at every expert: values[layer * 64 + expert][sequence].
+/// Sums of every sequence at every expert, of what criteria are made of.
+enum sum { weight, gate, norm, gate_norm, turned, loss, sums };
 struct per_sequence {
-  std::vector<std::vector<double>> weight{320}, score{320};
+  std::vector<std::array<double, sums>> at[320];  // [64 * layer + expert][sequence]
 };
 
 per_sequence calibrate_each(std::vector<engine::sequence> const& sequences) {
   per_sequence out;
   for (auto const& each : sequences) {
-    auto const seen = engine::calibrate(fixture::model(), cull::on_cpu{0}, std::span{&each, 1}).observation;
-    for (int layer = 1; layer <= 5; ++layer) {
-      for (int e = 0; e < 64; ++e) {
-        auto const at = static_cast<std::size_t>(64 * (layer - 1) + e);
-        out.weight[at].push_back(seen.sums(layer, e).sum(cull::weight));
-        out.score[at].push_back(seen.sums(layer, e).sum(cull::gate_norm));
-      }
+    auto const seen =
+        engine::calibrate(fixture::model(), cull::on_cpu{0}, std::span{&each, 1}, {.leave_one_out = true}).observation;
+    for (int n = 0; n < 320; ++n) {
+      auto const e = seen.sums(1 + n / 64, n % 64);
+      out.at[n].push_back({e.sum(cull::weight), e.sum(cull::gate), e.sum(cull::norm), e.sum(cull::gate_norm),
+                           e.sum(cull::turned_gate_norm), e.sum(cull::leave_one_out_loss)});
     }
   }
   return out;
@@ -44,27 +45,41 @@ double median(std::vector<double> of) {
   return of[of.size() / 2];
 }
 
-/// Standard deviation of a statistic of drawn sequences, per expert; 2,000 draws.
-template <class Statistic>
-std::vector<double> bootstrap(per_sequence const& from, Statistic&& statistic) {
-  auto const n = from.weight[0].size();
+/// Standard deviations of all criteria of drawn sequences, per expert; 2,000 draws.
+using statistic = double (*)(std::array<double, sums> const&);
+std::map<std::string, statistic> const criteria{
+    {"reap", [](auto const& s) { return s[gate_norm] / s[weight]; }},
+    {"frequency", [](auto const& s) { return s[weight]; }},
+    {"weighted_frequency", [](auto const& s) { return s[gate]; }},
+    {"ean_sum", [](auto const& s) { return s[norm]; }},
+    {"ean_mean", [](auto const& s) { return s[norm] / s[weight]; }},
+    {"weighted_ean_sum", [](auto const& s) { return s[gate_norm]; }},
+    {"easy_ep", [](auto const& s) { return s[turned]; }},
+    {"leave_one_out", [](auto const& s) { return s[loss]; }},
+};
+
+std::map<std::string, std::vector<double>> bootstrap(per_sequence const& from) {
+  auto const n = from.at[0].size();
   std::mt19937 random{17};
   std::uniform_int_distribution<std::size_t> any{0, n - 1};
-  std::vector<std::vector<double>> drawn(320);
+  std::map<std::string, std::vector<std::vector<double>>> drawn;
+  for (auto const& [name, of] : criteria) drawn[name].resize(320);
   for (int draw = 0; draw < 2000; ++draw) {
     std::vector<double> times(n);
     for (std::size_t i = 0; i < n; ++i) times[any(random)] += 1;
     for (std::size_t e = 0; e < 320; ++e) {
-      double weight = 0, score = 0;
+      std::array<double, sums> total{};
       for (std::size_t s = 0; s < n; ++s) {
-        weight += times[s] * from.weight[e][s];
-        score += times[s] * from.score[e][s];
+        for (std::size_t i = 0; i < sums; ++i) total[i] += times[s] * from.at[e][s][i];
       }
-      if (weight > 0) drawn[e].push_back(statistic(weight, score));
+      if (!(total[weight] > 0)) continue;
+      for (auto const& [name, of] : criteria) drawn[name][e].push_back(of(total));
     }
   }
-  std::vector<double> out;
-  for (auto const& values : drawn) out.push_back(values.size() < 2 ? 0.0 : deviation(values));
+  std::map<std::string, std::vector<double>> out;
+  for (auto const& [name, experts] : drawn) {
+    for (auto const& values : experts) out[name].push_back(values.size() < 2 ? 0.0 : deviation(values));
+  }
   return out;
 }
 
@@ -72,11 +87,10 @@ std::vector<double> bootstrap(per_sequence const& from, Statistic&& statistic) {
 
 TEST_CASE("standard errors: as a bootstrap over the term set's sequences has them, the median within 10 %") {
   auto const sequences = fixture::sequences("calibration/term.jsonl");
-  auto const seen = engine::calibrate(fixture::model(), cull::on_cpu{0}, sequences).observation;
-  auto const each = calibrate_each(sequences);
-  auto const compare = [&](char const* criterion, auto&& statistic) {
+  auto const seen = engine::calibrate(fixture::model(), cull::on_cpu{0}, sequences, {.leave_one_out = true}).observation;
+  for (auto const& [criterion, drawn] : bootstrap(calibrate_each(sequences))) {
+    CAPTURE(criterion);
     auto const error_of = cull::criterion_error_by_name<cull::block_sums>(criterion);
-    auto const drawn = bootstrap(each, statistic);
     std::vector<double> off, ratios;
     for (std::size_t e = 0; e < 320; ++e) {
       double const ours = error_of(seen.sums(static_cast<int>(e / 64) + 1, static_cast<int>(e % 64)), std::ssize(sequences));
@@ -89,10 +103,10 @@ TEST_CASE("standard errors: as a bootstrap over the term set's sequences has the
     CHECK(median(off) < 0.1);
     MESSAGE(criterion << ": median ratio " << median(ratios) << ", median difference " << median(off) << " over " << off.size()
                       << " experts");
-  };
-  compare("reap", [](double weight, double score) { return score / weight; });
-  compare("frequency", [](double weight, double) { return weight; });
-  compare("weighted_ean_sum", [](double, double score) { return score; });
+  }
+  // Every criterion but the maximum.
+  for (auto const name : cull::criteria::names) CHECK((criteria.contains(std::string{name}) || name == "max_norm"));
+  for (auto const name : cull::criteria::block_names) CHECK(criteria.contains(std::string{name}));
 }
 
 TEST_CASE("sequential calibration: later layers see the pruned prefix, bit for bit that of the pruned model") {

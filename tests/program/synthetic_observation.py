@@ -12,7 +12,9 @@ from fractions import Fraction
 layers, experts = int(sys.argv[1]), int(sys.argv[2])
 random.seed(7)
 sequences = 400
-sums = ["sum_w", "sum_g", "sum_f", "sum_gf", "sum_gf2", "sum_f2", "sum_nn", "sum_nt", "sum_tt"]
+by_sequence = {"sum_g": "gate", "sum_f": "norm", "sum_gf": "mean"}  # with the mean of each in a cell
+sums = ["sum_w", "sum_g", "sum_f", "sum_gf", "sum_gf2", "sum_f2", "sum_w.squares"]
+sums += [name + product for name in by_sequence for product in (".times_w", ".squares")]
 cells = []  # one dict per expert, all layers
 
 
@@ -31,12 +33,16 @@ for layer in range(layers):
         norm = scale * math.exp(random.gauss(0, 0.55) + (2.0 if random.random() < 0.008 else 0))
         gate = 0.125 * math.exp(random.gauss(0, 0.25))
         mean, share, spread = gate * norm, count / sequences, 1.2 + 40 / math.sqrt(count)
-        cells.append({
+        means = {"gate": gate, "norm": norm, "mean": mean}
+        products = {}
+        for name, of in by_sequence.items():
+            products[name + ".times_w"] = sequences * share * share * means[of]
+            products[name + ".squares"] = sequences * share * share * means[of] ** 2 * (1 + spread)
+        cells.append(products | {
             "count": count, "max": 4 * norm, "sequences": sequences,
             "sum_w": float(count), "sum_g": count * gate, "sum_f": count * norm, "sum_gf": count * mean,
             "sum_gf2": 1.3 * count * mean * mean, "sum_f2": 1.3 * count * norm * norm,
-            "sum_nn": sequences * share * share, "sum_nt": sequences * share * share * mean,
-            "sum_tt": sequences * share * share * mean * mean * (1 + spread),
+            "sum_w.squares": sequences * share * share,
         })
 
 tensors, body = {}, b""
@@ -59,7 +65,7 @@ for name in sums:
     add(name, "I64", [layers, experts, 5], integers([limb for c in cells for limb in limbs(c[name])]))
 numbers = list(range(3, 3 + layers))
 metadata = {
-    "format": "cull-observation", "version": "2", "layers": json.dumps(numbers), "experts": json.dumps([experts] * layers),
+    "format": "cull-observation", "version": "3", "layers": json.dumps(numbers), "experts": json.dumps([experts] * layers),
     "domains": "[]", "model_digest": "", "settings": "f32", "sequences": json.dumps([f"{i:032x}" for i in range(1, sequences + 1)]),
 }
 
@@ -90,7 +96,7 @@ with open(sys.argv[4], "w") as out:
         if not c["sum_w"]:
             return 0.0
         ratio = c["sum_gf"] / c["sum_w"]
-        spread = c["sum_tt"] - 2 * ratio * c["sum_nt"] + ratio * ratio * c["sum_nn"]
+        spread = c["sum_gf.squares"] - 2 * ratio * c["sum_gf.times_w"] + ratio * ratio * c["sum_w.squares"]
         return math.sqrt(spread * sequences / (sequences - 1)) / c["sum_w"]
 
     rows = [cells[i * experts:(i + 1) * experts] for i in range(layers)]

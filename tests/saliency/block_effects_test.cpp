@@ -222,7 +222,8 @@ TEST_CASE("weighted: every sum times the factor, as if every token had that weig
     CHECK(is.sum(cull::weight) == doctest::Approx(should.sum(cull::weight)).epsilon(1e-14));
     CHECK(is.sum(cull::norm_squared) == doctest::Approx(should.sum(cull::norm_squared)).epsilon(1e-14));
     CHECK(is.clusters().sequences == should.clusters().sequences);
-    CHECK(is.clusters().nt.value() == doctest::Approx(should.clusters().nt.value()).epsilon(1e-14));
+    CHECK(is.clusters().with_weight(cull::norm).value() ==
+          doctest::Approx(should.clusters().with_weight(cull::norm).value()).epsilon(1e-14));
     CHECK(is.standard_error_of_sum(cull::gate_norm, 30) ==
           doctest::Approx(should.standard_error_of_sum(cull::gate_norm, 30)).epsilon(1e-9));
   }

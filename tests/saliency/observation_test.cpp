@@ -41,6 +41,17 @@ cull::errc code_of(auto&& call) {
   return cull::errc::cancelled;
 }
 
+struct gate_halved {
+  static constexpr std::string_view name = "sum_h";
+  static constexpr bool by_sequence = true;
+  double operator()(cull::routed_token const& t) const { return t.weight * t.gate / 2; }
+};
+
+template <class Sums, class M>
+concept has_error = requires(Sums const& e) {
+  e.standard_error(M{});
+};
+
 struct gate_cubed {
   static constexpr std::string_view name = "sum_g3";
   double operator()(cull::routed_token const& t) const { return t.gate * t.gate * t.gate; }
@@ -116,16 +127,58 @@ TEST_CASE("standard_error: residuals over sequences, by the definition") {
   seen.finish();
   for (int e = 0; e < experts - 1; ++e) {
     auto const plain = sum_up(tokens, e);
-    long double const ratio = plain.gf / plain.w;
-    long double squares = 0;
-    for (auto const& [sequence, sums] : plain.by_sequence)
-      squares += (sums.second - ratio * sums.first) * (sums.second - ratio * sums.first);
     auto const n = static_cast<long double>(plain.by_sequence.size());
-    auto const wanted = std::sqrt(squares * n / (n - 1)) / plain.w;
     CHECK(seen.sums(3, e).clusters().sequences == static_cast<std::int64_t>(plain.by_sequence.size()));
-    CHECK(seen.sums(3, e).standard_error(cull::gate_norm) == doctest::Approx(static_cast<double>(wanted)).epsilon(1e-10));
+    auto const check = [&](auto measure, long double sequence_sums::*of) {
+      long double const ratio = plain.*of / plain.w;
+      long double squares = 0;
+      for (auto const& [sequence, sums] : plain.by_sequence) squares += (sums.*of - ratio * sums.w) * (sums.*of - ratio * sums.w);
+      auto const wanted = std::sqrt(squares * n / (n - 1)) / plain.w;
+      CHECK(seen.sums(3, e).standard_error(measure) == doctest::Approx(static_cast<double>(wanted)).epsilon(1e-10));
+    };
+    check(cull::gate_norm, &sequence_sums::gf);
+    check(cull::norm, &sequence_sums::f);
+    check(cull::gate, &sequence_sums::g);
   }
   CHECK(seen.sums(3, experts - 1).standard_error(cull::gate_norm) == 0);
+}
+
+TEST_CASE("standard_error_of_sum: deviations of sequences from their mean, those without the expert being zeros") {
+  auto const tokens = make_tokens(400, experts, 3, 16);
+  auto seen = fresh();
+  add(seen, 3, tokens);
+  seen.finish();
+  int const all = 60;  // more than the 45 that have tokens
+  for (int e = 0; e < experts; ++e) {
+    auto const plain = sum_up(tokens, e);
+    auto const check = [&](auto measure, long double sequence_sums::*of) {
+      long double const mean = plain.*of / all;
+      long double squares = static_cast<long double>(all - std::ssize(plain.by_sequence)) * mean * mean;
+      for (auto const& [sequence, sums] : plain.by_sequence) squares += (sums.*of - mean) * (sums.*of - mean);
+      auto const wanted = std::sqrt(squares * all / (all - 1));
+      CHECK(seen.sums(3, e).standard_error_of_sum(measure, all) == doctest::Approx(static_cast<double>(wanted)).epsilon(1e-10));
+    };
+    check(cull::weight, &sequence_sums::w);
+    check(cull::gate, &sequence_sums::g);
+    check(cull::norm, &sequence_sums::f);
+    check(cull::gate_norm, &sequence_sums::gf);
+  }
+}
+
+TEST_CASE("observation: a measure of one's own has errors where it asks for them, and only there") {
+  cull::observation seen{cull::on_cpu{}, {.layers = {3}, .experts = 4}, cull::weight, gate_halved{}, gate_cubed{}};
+  std::vector<int> const sequences{0, 0, 1, 2};
+  float const gates[] = {2, 4, 8, 4};
+  std::int32_t const ids[] = {1, 1, 1, 1};
+  double const norms[] = {1, 1, 1, 1};
+  cull::add(cull::on_cpu{}, seen.at(3), cull::routing<>{{ids, 4, 1}, {gates, 4, 1}},
+            {.norms = cull::matrix_view<double const>{norms, 4, 1}, .sequence = sequences});
+  seen.finish();
+  auto const e = seen.sums(3, 1);
+  // By sequence 1 + 2, 4, 2, all of weight 1 a token; the mean is 9 / 4 a token and 3 a sequence.
+  CHECK(e.standard_error_of_sum(gate_halved{}, 3) == doctest::Approx(std::sqrt(3.0 / 2 * (0.0 + 1.0 + 1.0))));
+  CHECK(e.standard_error(gate_halved{}) == doctest::Approx(std::sqrt(3.0 / 2 * (2.25 + 3.0625 + 0.0625)) / 4));
+  CHECK_FALSE(has_error<decltype(e), gate_cubed>);
 }
 
 TEST_CASE("standard_error: one cluster that dominates is seen; tokens without sequences are clusters of one") {

@@ -75,11 +75,14 @@ void add(Observation& seen, int layer, std::vector<token> const& tokens, int thr
 }
 
 /// Plain sums of one expert in long double.
-struct plain_sums {
+struct sequence_sums {
+  long double w = 0, g = 0, f = 0, gf = 0;
+};
+struct plain_sums : sequence_sums {
   std::int64_t count = 0;
-  long double w = 0, g = 0, f = 0, gf = 0, gf2 = 0, f2 = 0;
+  long double gf2 = 0, f2 = 0;
   double max = 0;
-  std::map<int, std::pair<long double, long double>> by_sequence;  // N_s, T_s
+  std::map<int, sequence_sums> by_sequence;
 };
 
 inline plain_sums sum_up(std::vector<token> const& tokens, int expert, int domain = -1) {
@@ -89,15 +92,15 @@ inline plain_sums sum_up(std::vector<token> const& tokens, int expert, int domai
       if (t.ids[i] != expert || t.weight == 0 || (domain >= 0 && t.domain != domain)) continue;
       long double const w = t.weight, g = t.gates[i], f = t.norms[i];
       ++out.count;
-      out.w += w;
-      out.g += w * g;
-      out.f += w * f;
-      out.gf += w * g * f;
+      for (sequence_sums* const to : {static_cast<sequence_sums*>(&out), &out.by_sequence[t.sequence]}) {
+        to->w += w;
+        to->g += w * g;
+        to->f += w * f;
+        to->gf += w * g * f;
+      }
       out.gf2 += w * g * f * g * f;
       out.f2 += w * f * f;
       out.max = std::max(out.max, t.norms[i]);
-      out.by_sequence[t.sequence].first += w;
-      out.by_sequence[t.sequence].second += w * g * f;
     }
   }
   return out;

@@ -100,6 +100,7 @@ TEST_CASE("uncertainty: sums count sequences that never chose the expert as zero
   CHECK(cull::criteria::frequency.error(seen.sums(2, 1), 5) == 0);
   CHECK(cull::criterion_error_by_name("frequency")(e, 5) == cull::criteria::frequency.error(e, 5));
   CHECK_FALSE(cull::criterion_error_by_name("max_norm"));
+  CHECK_THROWS_AS(cull::criterion_error_by_name("easy_ep"), cull::error);
 }
 
 TEST_CASE("protection: the frequent and the best of each domain stay, others make room; the cut is between the rest") {

@@ -31,7 +31,7 @@ CULL_NAMESPACE_BEGIN
 namespace detail {
 
 inline constexpr char observation_format[] = "cull-observation";
-inline constexpr char observation_version[] = "2";
+inline constexpr char observation_version[] = "3";
 
 /// Metadata of an observation file, as JSON texts.
 struct observation_metadata {

@@ -45,9 +45,9 @@ struct impl<add_op, on_cpu> {
     sum_status add(M m, double value) {
       return cell.sums.state(m).try_add(value);
     }
-    bool add_cluster(double share, double value) {
-      if (sequence == nullptr) return open_clusters::add_single(share, value, cell.sums.clusters());
-      return cell.open.try_add(*sequence, share, value) == sum_status::added;
+    bool add_cluster(double const* values) {
+      if (sequence == nullptr) return cell.sums.clusters().try_add(values);
+      return cell.open.try_add(*sequence, values) == sum_status::added;
     }
     void reject() { ++cell.rejected; }
   };

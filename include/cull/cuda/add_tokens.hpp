@@ -29,6 +29,7 @@ struct add_tokens {
   static constexpr unsigned threads = 256;
   using Shared = no_shared;
   using layout = cell_layout<Measures...>;
+  using by_sequence = sequence_layout<Measures...>;
 
   layer_cells to;
   routing<device_memory> chosen;
@@ -66,11 +67,15 @@ struct add_tokens {
       }
       return sum_status::added;
     }
-    CULL_HD bool add_cluster(double weight, double gate_norm) {
-      if (open == nullptr) return add_products(c, cell + layout::sequences, weight, gate_norm);
-      c.atomic_add(open + open_words::seen, std::int64_t{1});
-      return add_exactly(c, open + open_words::weight, weight) == sum_status::added &&
-             add_exactly(c, open + open_words::gate_norm, gate_norm) == sum_status::added;
+    CULL_HD bool add_cluster(double const* values) {
+      if (open == nullptr) return add_products<by_sequence>(c, cell + layout::sequences, values);
+      c.atomic_add(open + open_words<by_sequence>::seen, std::int64_t{1});
+      bool fits = true;
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < by_sequence::sums; ++i) {
+        fits &= add_exactly(c, open + i * exact_sum::limb_count, values[i]) == sum_status::added;
+      }
+      return fits;
     }
     CULL_HD void reject() { c.atomic_add(cell + layout::rejected, std::int64_t{1}); }
   };
@@ -89,7 +94,7 @@ struct add_tokens {
     if (!known || share == 0 || expert >= to.experts) return;
     auto* const cell = to.cells + domain * to.domain_stride + std::int64_t{expert} * layout::words;
     auto const place = (std::int64_t{domain} * to.open_sequences + sequence) * to.experts + expert;
-    auto* const open = tokens.sequence.empty() ? nullptr : to.open + place * open_words::words;
+    auto* const open = tokens.sequence.empty() ? nullptr : to.open + place * open_words<by_sequence>::words;
     sink<Ctx> into{c, cell, open};
     detail::add_one<Measures...>(
         routed_token{share, static_cast<double>(c.load(&chosen.weights(token, slot))), tokens.norms(token, slot)}, into);
@@ -102,6 +107,7 @@ struct close_sequences {
   static constexpr unsigned threads = 128;
   using Shared = no_shared;
   using layout = cell_layout<Measures...>;
+  using by_sequence = sequence_layout<Measures...>;
 
   layer_cells of;
 
@@ -110,13 +116,15 @@ struct close_sequences {
   CULL_HD void operator()(Ctx const& c, no_shared&) const {
     auto const all = std::int64_t{of.domains} * of.open_sequences * of.experts;
     for (auto i = std::int64_t{c.block()} * threads + c.thread(); i < all; i += std::int64_t{c.blocks()} * threads) {
-      auto* const open = of.open + i * open_words::words;
-      if (c.load(open + open_words::seen) == 0) continue;
-      double const n = taken(c, open + open_words::weight), t = taken(c, open + open_words::gate_norm);
-      c.store(open + open_words::seen, std::int64_t{0});
+      auto* const open = of.open + i * open_words<by_sequence>::words;
+      if (c.load(open + open_words<by_sequence>::seen) == 0) continue;
+      double values[by_sequence::sums];
+      CULL_UNROLL_FULLY
+      for (int s = 0; s < by_sequence::sums; ++s) values[s] = taken(c, open + s * exact_sum::limb_count);
+      c.store(open + open_words<by_sequence>::seen, std::int64_t{0});
       auto const expert = i % of.experts, domain = i / of.experts / of.open_sequences;
       auto* const cell = of.cells + domain * of.domain_stride + expert * layout::words;
-      if (!add_products(c, cell + layout::sequences, n, t)) c.atomic_add(cell + layout::rejected, std::int64_t{1});
+      if (!add_products<by_sequence>(c, cell + layout::sequences, values)) c.atomic_add(cell + layout::rejected, std::int64_t{1});
     }
   }
 

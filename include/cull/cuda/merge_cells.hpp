@@ -30,7 +30,8 @@ struct merge_cells {
       auto const* const other = from == nullptr ? nullptr : from + i * layout::words;
       (merge_state<measure_state_t<Measures>>(c, mine, other, layout::template offset<Measures>), ...);
       merge_state<tally>(c, mine, other, layout::sequences);
-      for (int p = 0; p < 3; ++p) merge_state<exact_sum>(c, mine, other, layout::products + p * layout::limbs);
+      for (int p = 0; p < layout::by_sequence::products; ++p)
+        merge_state<exact_sum>(c, mine, other, layout::products + p * layout::limbs);
       merge_state<tally>(c, mine, other, layout::rejected);
     }
   }

@@ -19,7 +19,7 @@
 CULL_NAMESPACE_BEGIN
 
 /// How many sequences of a layer can be open at once on a device: their numbers are in [0, count). A layer's table takes
-/// 88 * domains * count * experts bytes, from its first batch with sequences on until `finish`.
+/// 168 * domains * count * experts bytes for the default measures, from its first batch with sequences on until `finish`.
 struct open_sequences {
   int count = 0;
 };
@@ -154,7 +154,8 @@ class device_observation {
     auto& table = tables_[layer];
     int const experts = expert_counts_[layer];
     if (with_sequences && table.size() == 0) {
-      table.resize(std::int64_t{domain_count()} * open_.count * experts * simt::open_words::words);
+      table.resize(std::int64_t{domain_count()} * open_.count * experts *
+                   simt::open_words<typename layout_type::by_sequence>::words);
       table.fill_zero();
     }
     return {.cells = cells_.data() + first_[layer] * layout_type::words,
@@ -180,9 +181,9 @@ class device_observation {
     (read_state(words + layout_type::template offset<Measures>, cell.sums.state(Measures{})), ...);
     auto& clusters = cell.sums.clusters();
     clusters.sequences = words[layout_type::sequences];
-    clusters.nn = sum_at(words + layout_type::products);
-    clusters.nt = sum_at(words + layout_type::products + layout_type::limbs);
-    clusters.tt = sum_at(words + layout_type::products + 2 * layout_type::limbs);
+    for (std::size_t p = 0; p < clusters.products.size(); ++p) {
+      clusters.products[p] = sum_at(words + layout_type::products + static_cast<std::int64_t>(p) * layout_type::limbs);
+    }
     cell.rejected = words[layout_type::rejected];
   }
 

@@ -6,6 +6,7 @@
 
 #include <cull/cuda/context.hpp>
 #include <cull/numeric/exact_sum.hpp>
+#include <cull/saliency/clusters.hpp>
 #include <cull/saliency/measures.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -23,7 +24,7 @@ inline constexpr int state_words<tally> = 1;
 template <>
 inline constexpr int state_words<peak> = 1;
 
-/// Where the states of one expert lie in its words: the measures in order, then number of sequences, the three products over
+/// Where the states of one expert lie in its words: the measures in order, then number of sequences, the products over
 /// sequences, and what was rejected.
 template <measure... Measures>
 struct cell_layout {
@@ -42,8 +43,9 @@ struct cell_layout {
   static constexpr int offset = offset_of<M>();
   static constexpr int measured = (state_words<measure_state_t<Measures>> + ...);
   static constexpr int sequences = measured;
-  static constexpr int products = sequences + 1;  // nn, nt, tt
-  static constexpr int rejected = products + 3 * limbs;
+  using by_sequence = sequence_layout<Measures...>;
+  static constexpr int products = sequences + 1;
+  static constexpr int rejected = products + by_sequence::products * limbs;
   static constexpr int words = rejected + 1;
 };
 
@@ -58,19 +60,20 @@ CULL_HD sum_status add_exactly(Ctx const& c, std::int64_t* limbs, double value) 
 
 /// What one sequence adds to the products over sequences; false where one does not fit.
 CULL_EXEC_CHECK_OFF
-template <class Ctx>
-CULL_HD bool add_products(Ctx const& c, std::int64_t* sequences, double n, double t) {
-  constexpr int limbs = exact_sum::limb_count;
+template <class Layout, class Ctx>
+CULL_HD bool add_products(Ctx const& c, std::int64_t* sequences, double const* values) {
   c.atomic_add(sequences, std::int64_t{1});
-  bool const nn = add_exactly(c, sequences + 1, n * n) == sum_status::added;
-  bool const nt = add_exactly(c, sequences + 1 + limbs, n * t) == sum_status::added;
-  bool const tt = add_exactly(c, sequences + 1 + 2 * limbs, t * t) == sum_status::added;
-  return nn && nt && tt;
+  bool fits = true;
+  Layout::products_of(values, [&](int place, double product) {
+    fits &= add_exactly(c, sequences + 1 + place * exact_sum::limb_count, product) == sum_status::added;
+  });
+  return fits;
 }
 
-/// Sums of one open sequence at one expert: weight, gate * norm, and whether there was any.
+/// Words of one open sequence at one expert: its sums, and whether there was any token.
+template <class Layout>
 struct open_words {
-  static constexpr int weight = 0, gate_norm = exact_sum::limb_count, seen = 2 * exact_sum::limb_count;
+  static constexpr int seen = Layout::sums * exact_sum::limb_count;
   static constexpr int words = seen + 1;
 };
 

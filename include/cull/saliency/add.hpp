@@ -71,14 +71,16 @@ CULL_HD inline bool is_finite(double value) noexcept {
 }
 
 /// What one routed token adds to a cell, on every backend. `sink.add(measure, value)` adds to that measure's state,
-/// `sink.add_cluster(weight, value)` to the sums over sequences and says whether it fitted, `sink.reject()` counts a refusal.
+/// `sink.add_cluster(values)` to the sums of its sequence and says whether they fitted, `sink.reject()` counts a refusal.
 CULL_EXEC_CHECK_OFF
 template <measure... Measures, class Sink>
 CULL_HD void add_one(routed_token const& seen, Sink& sink) {
+  using layout = sequence_layout<Measures...>;
   bool sound = true;
   ((sound &= sink.add(Measures{}, Measures{}(seen)) == sum_status::added), ...);
-  double const value = measures::gate_norm{}(seen);
-  if (!sound || !is_finite(value) || !sink.add_cluster(seen.weight, value)) sink.reject();
+  double values[layout::sums];
+  layout::values_of(seen, values);
+  if (!sound || !sink.add_cluster(values)) sink.reject();
 }
 
 }  // namespace detail

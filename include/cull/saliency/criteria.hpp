@@ -18,76 +18,49 @@ CULL_NAMESPACE_BEGIN
 /// With w the token weight, g the gate, f the raw expert output, sums over routed tokens (Lasby et al. 2025, REAP, and its code):
 namespace criteria {
 
-struct reap_t {  ///< sum w g ||f|| / sum w
+/// The sum of a measure, and its standard error given the number of sequences seen (see `expert_sums`).
+template <sequence_measure M>
+struct sum_of {
   template <class Sums>
   double operator()(Sums const& e) const {
-    return e.mean(gate_norm);
+    return e.sum(M{});
   }
-  /// Standard error of the score; see `expert_sums`.
+  template <class Sums>
+  double error(Sums const& e, std::int64_t sequences) const {
+    return e.standard_error_of_sum(M{}, sequences);
+  }
+};
+/// Its mean per unit of token weight, and the standard error of that.
+template <sequence_measure M>
+struct mean_of {
+  template <class Sums>
+  double operator()(Sums const& e) const {
+    return e.mean(M{});
+  }
   template <class Sums>
   double error(Sums const& e, std::int64_t) const {
-    return e.standard_error(gate_norm);
+    return e.standard_error(M{});
   }
 };
-struct frequency_t {  ///< sum w
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(weight);
-  }
-  /// Standard error of the score; see `expert_sums`.
-  template <class Sums>
-  double error(Sums const& e, std::int64_t sequences) const {
-    return e.standard_error_of_sum(weight, sequences);
-  }
-};
-struct weighted_frequency_t {  ///< sum w g
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(gate);
-  }
-};
-struct ean_sum_t {  ///< sum w ||f||
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(norm);
-  }
-};
-struct ean_mean_t {  ///< sum w ||f|| / sum w
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.mean(norm);
-  }
-};
-struct weighted_ean_sum_t {  ///< sum w g ||f||
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(gate_norm);
-  }
-  /// Standard error of the score; see `expert_sums`.
-  template <class Sums>
-  double error(Sums const& e, std::int64_t sequences) const {
-    return e.standard_error_of_sum(gate_norm, sequences);
-  }
-};
-struct max_norm_t {  ///< greatest ||f||
+
+struct reap_t : mean_of<measures::gate_norm> {};             ///< sum w g ||f|| / sum w
+struct frequency_t : sum_of<measures::weight> {};            ///< sum w
+struct weighted_frequency_t : sum_of<measures::gate> {};     ///< sum w g
+struct ean_sum_t : sum_of<measures::norm> {};                ///< sum w ||f||
+struct ean_mean_t : mean_of<measures::norm> {};              ///< sum w ||f|| / sum w
+struct weighted_ean_sum_t : sum_of<measures::gate_norm> {};  ///< sum w g ||f||
+/// Greatest ||f||. It has no standard error: how a maximum scatters does not follow from sums.
+struct max_norm_t {
   template <class Sums>
   double operator()(Sums const& e) const {
     return e.max_norm();
   }
 };
 
-struct easy_ep_t {  ///< sum w g ||f|| max(0, 1 - cos(h, h + y)): EASY-EP (Dong et al. 2025) and its code
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(turned_gate_norm);
-  }
-};
-struct leave_one_out_t {  ///< sum w ||y - y'||^2: squared error of the routed output when this expert alone is gone
-  template <class Sums>
-  double operator()(Sums const& e) const {
-    return e.sum(leave_one_out_loss);
-  }
-};
+/// sum w g ||f|| max(0, 1 - cos(h, h + y)): EASY-EP (Dong et al. 2025) and its code
+struct easy_ep_t : sum_of<measures::turned_gate_norm> {};
+/// sum w ||y - y'||^2: squared error of the routed output when this expert alone is gone
+struct leave_one_out_t : sum_of<measures::leave_one_out_loss> {};
 
 inline constexpr reap_t reap{};
 inline constexpr frequency_t frequency{};
@@ -135,36 +108,46 @@ namespace detail {
 
 }  // namespace detail
 
-/// The criterion of that name, or throws `errc::out_of_range` with the list of names, `errc::mismatched_states` where sums of
-/// this kind lack what it needs.
-template <class Sums = default_sums>
-criterion_on<Sums> criterion_by_name(std::string_view name) {
-  if (name == "reap") return criteria::reap;
-  if (name == "frequency") return criteria::frequency;
-  if (name == "weighted_frequency") return criteria::weighted_frequency;
-  if (name == "ean_sum") return criteria::ean_sum;
-  if (name == "ean_mean") return criteria::ean_mean;
-  if (name == "weighted_ean_sum") return criteria::weighted_ean_sum;
-  if (name == "max_norm") return criteria::max_norm;
-  if (name != "easy_ep" && name != "leave_one_out") detail::refuse_criterion(name);
+namespace detail {
+
+/// `use(criterion)` of that name; throws as `criterion_by_name`.
+template <class Sums, class Use>
+auto use_criterion(std::string_view name, Use&& use) {
+  if (name == "reap") return use(criteria::reap);
+  if (name == "frequency") return use(criteria::frequency);
+  if (name == "weighted_frequency") return use(criteria::weighted_frequency);
+  if (name == "ean_sum") return use(criteria::ean_sum);
+  if (name == "ean_mean") return use(criteria::ean_mean);
+  if (name == "weighted_ean_sum") return use(criteria::weighted_ean_sum);
+  if (name == "max_norm") return use(criteria::max_norm);
+  if (name != "easy_ep" && name != "leave_one_out") refuse_criterion(name);
   if constexpr (Sums::template has<measures::turned_gate_norm> && Sums::template has<measures::leave_one_out_loss>) {
-    if (name == "easy_ep") return criteria::easy_ep;
-    return criteria::leave_one_out;
+    if (name == "easy_ep") return use(criteria::easy_ep);
+    return use(criteria::leave_one_out);
   }
   throw error{errc::mismatched_states,
               "criterion '" + std::string{name} + "' needs measures that this observation lacks; calibrate again"};
 }
 
-/// The standard error of a criterion's scores, or an empty function where the products over sequences do not give it.
+}  // namespace detail
+
+/// The criterion of that name, or throws `errc::out_of_range` with the list of names, `errc::mismatched_states` where sums of
+/// this kind lack what it needs.
+template <class Sums = default_sums>
+criterion_on<Sums> criterion_by_name(std::string_view name) {
+  return detail::use_criterion<Sums>(name, [](auto const& of) { return criterion_on<Sums>{of}; });
+}
+
+/// The standard error of a criterion's scores, or an empty function for one without (`max_norm`). Throws as `criterion_by_name`.
 template <class Sums = default_sums>
 criterion_error_on<Sums> criterion_error_by_name(std::string_view name) {
-  auto const error_of = [](auto of) {
-    return [of](Sums const& e, std::int64_t sequences) { return of.error(e, sequences); };
-  };
-  if (name == "reap") return error_of(criteria::reap);
-  if (name == "frequency") return error_of(criteria::frequency);
-  if (name == "weighted_ean_sum") return error_of(criteria::weighted_ean_sum);
-  return {};
+  return detail::use_criterion<Sums>(name, [](auto const& of) -> criterion_error_on<Sums> {
+    if constexpr (requires(Sums const& e) { of.error(e, std::int64_t{}); }) {
+      return [of](Sums const& e, std::int64_t sequences) { return of.error(e, sequences); };
+    } else {
+      return {};
+    }
+  });
 }
 
 CULL_NAMESPACE_END

@@ -41,29 +41,30 @@ class expert_sums {
     return total > 0 ? sum(m) / total : 0.0;
   }
 
-  /// Standard error of `mean(gate_norm)`, robust to correlation within sequences: that of a ratio of sums over clusters (Cochran,
+  /// Standard error of `mean(m)`, robust to correlation within sequences: that of a ratio of sums over clusters (Cochran,
   /// Sampling Techniques, 6.3), times sqrt(n / (n - 1)). 0 for fewer than two sequences.
-  double standard_error(measures::gate_norm) const requires has<measures::gate_norm> && has<measures::weight> {
+  template <sequence_measure M>
+  requires has<M> && has<measures::weight>
+  double standard_error(M m) const {
     double const total = sum(cull::weight);
     auto const n = static_cast<double>(clusters_.sequences);
     if (clusters_.sequences < 2 || !(total > 0)) return 0.0;
-    double const ratio = mean(cull::gate_norm);
+    double const ratio = mean(m);
     // FMA spelled out, so that no compiler flag decides about it.
-    double const inner = std::fma(ratio, clusters_.nn.value(), -2 * clusters_.nt.value());
-    double const spread = std::fma(ratio, inner, clusters_.tt.value());
+    double const inner = std::fma(ratio, clusters_.squares(cull::weight).value(), -2 * clusters_.with_weight(m).value());
+    double const spread = std::fma(ratio, inner, clusters_.squares(m).value());
     return spread > 0 ? std::sqrt(spread * (n / (n - 1))) / total : 0.0;
   }
 
-  /// Standard error of `sum(weight)` or `sum(gate_norm)` over `sequences` sequences, those without a token of this expert being
-  /// zeros: sqrt(n / (n - 1) * (sum of squares - square of the sum / n)). 0 for fewer than two sequences.
-  double standard_error_of_sum(measures::weight m, std::int64_t sequences) const requires has<measures::weight> {
-    return error_of_total(sum(m), clusters_.nn.value(), sequences);
-  }
-  double standard_error_of_sum(measures::gate_norm m, std::int64_t sequences) const requires has<measures::gate_norm> {
-    return error_of_total(sum(m), clusters_.tt.value(), sequences);
+  /// Standard error of `sum(m)` over `sequences` sequences, those without a token of this expert being zeros:
+  /// sqrt(n / (n - 1) * (sum of squares - square of the sum / n)). 0 for fewer than two sequences.
+  template <sequence_measure M>
+  requires has<M>
+  double standard_error_of_sum(M m, std::int64_t sequences) const {
+    return error_of_total(sum(m), clusters_.squares(m).value(), sequences);
   }
 
-  cluster_products const& clusters() const { return clusters_; }
+  cluster_products<Measures...> const& clusters() const { return clusters_; }
 
   void merge(expert_sums const& other) {
     (state(Measures{}).merge(other.state(Measures{})), ...);
@@ -78,7 +79,7 @@ class expert_sums {
   measure_state_t<M> const& state(M) const {
     return std::get<slot<M>>(states_).state;
   }
-  cluster_products& clusters() { return clusters_; }
+  cluster_products<Measures...>& clusters() { return clusters_; }
 
   friend bool operator==(expert_sums const&, expert_sums const&) = default;
 
@@ -98,7 +99,7 @@ class expert_sums {
   }
 
   std::tuple<slot<Measures>...> states_{};
-  cluster_products clusters_{};
+  cluster_products<Measures...> clusters_{};
 };
 
 CULL_NAMESPACE_END

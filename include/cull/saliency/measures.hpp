@@ -50,7 +50,7 @@ struct peak {
 
 /// What is gathered per expert: a named function object from a routed token to an addend (one f64, no contraction), and the
 /// state that takes the addends: `exact_sum` unless it names another (`tally`, `peak`).
-/// `name` is that of its tensor in observation files.
+/// `name` is that of its tensor in observation files; `by_sequence`: whether it has standard errors (`clusters.hpp`).
 template <class M>
 concept measure = std::copy_constructible<M> && requires(M const& m, routed_token const& t) {
   { M::name } -> std::convertible_to<std::string_view>;
@@ -83,18 +83,22 @@ struct count {
 };
 struct weight {
   static constexpr std::string_view name = "sum_w";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight; }
 };
 struct gate {
   static constexpr std::string_view name = "sum_g";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.gate; }
 };
 struct norm {
   static constexpr std::string_view name = "sum_f";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.norm; }
 };
 struct gate_norm {
   static constexpr std::string_view name = "sum_gf";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * (t.gate * t.norm); }
 };
 struct gate_norm_squared {
@@ -113,10 +117,12 @@ struct max_norm {
 
 struct turned_gate_norm {
   static constexpr std::string_view name = "sum_gft";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * ((t.gate * t.norm) * t.turn); }
 };
 struct leave_one_out_loss {
   static constexpr std::string_view name = "sum_loss";
+  static constexpr bool by_sequence = true;
   CULL_HD constexpr double operator()(routed_token const& t) const { return t.weight * t.loss; }
 };
 

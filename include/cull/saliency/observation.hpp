@@ -127,7 +127,7 @@ class observation {
   /// State of one expert in one domain; for code that fills or moves states.
   struct expert_cell {
     sums_type sums;
-    open_clusters open;
+    open_clusters<Measures...> open;
     std::int64_t rejected = 0;
   };
   expert_cell& cell(int domain, std::size_t layer, int expert) {

@@ -37,18 +37,31 @@ struct state_of {
   }
 };
 
+struct product_at {
+  std::size_t place;
+  template <class Cell>
+  auto& operator()(Cell& cell) const {
+    return cell.sums.clusters().products[place];
+  }
+};
+
 /// Visits every array of the state: `visit(name, accessor)`, accessor(cell) giving the `exact_sum`, `tally`, `peak` or integer.
 template <measure... Measures, class Visit>
 void for_each_state(observation<Measures...> const&, Visit&& visit) {
   (visit(std::string{Measures::name}, state_of<Measures>{}), ...);
   visit(
       "sequences", [](auto& cell) -> auto& { return cell.sums.clusters().sequences; });
-  visit(
-      "sum_nn", [](auto& cell) -> auto& { return cell.sums.clusters().nn; });
-  visit(
-      "sum_nt", [](auto& cell) -> auto& { return cell.sums.clusters().nt; });
-  visit(
-      "sum_tt", [](auto& cell) -> auto& { return cell.sums.clusters().tt; });
+  using layout = sequence_layout<Measures...>;
+  auto const visit_product = [&](std::string name, int place) {
+    visit(std::move(name), product_at{static_cast<std::size_t>(place)});
+  };
+  visit_product(std::string{measures::weight::name} + ".squares", 0);
+  auto const visit_products = [&]<class M>(M) {
+    if constexpr (!layout::template counts<M>) return;
+    visit_product(std::string{M::name} + ".times_w", layout::template cross_of<M>);
+    visit_product(std::string{M::name} + ".squares", layout::template square_of<M>);
+  };
+  (visit_products(Measures{}), ...);
 }
 
 /// Copies one state to or from its place in an array.

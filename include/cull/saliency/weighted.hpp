@@ -39,9 +39,7 @@ observation<Measures...> weighted(observation<Measures...> seen, double factor) 
       if constexpr (std::is_same_v<std::remove_cvref_t<decltype(state)>, exact_sum>) detail::scale_sum(state, factor);
     };
     (scale(cell.sums.state(Measures{})), ...);
-    for (auto* const product : {&cell.sums.clusters().nn, &cell.sums.clusters().nt, &cell.sums.clusters().tt}) {
-      detail::scale_sum(*product, factor * factor);
-    }
+    for (auto& product : cell.sums.clusters().products) detail::scale_sum(product, factor * factor);
   });
   return seen;
 }
