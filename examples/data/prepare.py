@@ -9,10 +9,13 @@
   prepare.py --requests-for questions.jsonl --served-name MODEL --out requests.jsonl
   prepare.py --tokenizer MODEL --requests requests.jsonl --traces answers.jsonl --terminating-only --out traces.sequences.jsonl
 
-Reads local files only: JSON lines, a JSON list, or (where pyarrow is installed) parquet. Formats are in docs/calibration.md.
+Needs transformers, or tokenizers and jinja2. Reads local files only: JSON lines, a JSON list, or (where pyarrow is installed) parquet. Formats are in docs/calibration.md.
 """
 import argparse
+import datetime
+import functools
 import json
+import os
 import random
 import sys
 
@@ -167,6 +170,94 @@ def rows_of(path):
 
 
 # ---- Tokens
+
+class FileTokenizer:
+    """What prepare asks of a tokenizer, from the model's tokenizer.json, tokenizer_config.json and chat template, by tokenizers and jinja2 alone."""
+
+    def __init__(self, folder):
+        import tokenizers
+        self.backend = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        config = self.json_of(folder, "tokenizer_config.json")
+        self.named = {key: value["content"] if isinstance(value, dict) else value for key, value in config.items()
+                      if key.endswith("_token") and isinstance(value, (str, dict))}
+        self.eos_token_id = self.backend.token_to_id(self.named["eos_token"]) if "eos_token" in self.named else None
+        self.templates = self.templates_of(folder, config)
+
+    @staticmethod
+    def json_of(folder, name):
+        path = os.path.join(folder, name)
+        if not os.path.exists(path):
+            return {}
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+    def templates_of(self, folder, config):
+        path = os.path.join(folder, "chat_template.jinja")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                return {"default": file.read()}
+        template = self.json_of(folder, "chat_template.json").get("chat_template", config.get("chat_template"))
+        if isinstance(template, list):
+            return {each["name"]: each["template"] for each in template}
+        return {"default": template} if template else {}
+
+    def __call__(self, text, add_special_tokens):
+        return {"input_ids": self.backend.encode(text, add_special_tokens=add_special_tokens).ids}
+
+    def apply_chat_template(self, messages, tools, tokenize, add_generation_prompt, **variables):
+        text = self.templates.get("tool_use" if tools and "tool_use" in self.templates else "default")
+        if text is None:
+            sys.exit("prepare: the tokenizer has no chat template; give --text, or a directory with chat_template.jinja")
+        return jinja().from_string(text).render(messages=messages, tools=tools, documents=None,
+                                                add_generation_prompt=add_generation_prompt, **(self.named | variables))
+
+
+@functools.cache
+def jinja():
+    """As chat templates expect it."""
+    import jinja2.ext
+    import jinja2.sandbox
+
+    class Generation(jinja2.ext.Extension):
+        """{% generation %}: marks what the model writes; nothing changes by it here."""
+        tags = {"generation"}
+
+        def parse(self, parser):
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            return jinja2.nodes.Scope(body, lineno=line)
+
+    def fail(message):
+        raise jinja2.TemplateError(message)
+
+    def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    out = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
+    out.filters["tojson"] = tojson
+    out.globals |= {"raise_exception": fail, "strftime_now": lambda how: datetime.datetime.now().strftime(how)}
+    return out
+
+
+def tokenizer_of(folder):
+    """transformers knows every tokenizer; most are told by their files."""
+    if not os.path.isdir(folder):
+        sys.exit(f"prepare: {folder}: is no directory; --tokenizer takes the model's, with tokenizer.json in it")
+    try:
+        from transformers import AutoTokenizer
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except ImportError:
+        pass
+    if not os.path.exists(os.path.join(folder, "tokenizer.json")):
+        sys.exit(f"prepare: {folder}: has no tokenizer.json; install transformers for other kinds of tokenizer (pip install transformers)")
+    try:
+        import jinja2  # noqa: F401
+        return FileTokenizer(folder)
+    except ImportError as missing:
+        sys.exit(f"prepare: needs {missing.name} (pip install tokenizers jinja2, or pip install transformers)")
+
 
 class Encoder:
     def __init__(self, tokenizer, template):
@@ -356,11 +447,7 @@ def main(arguments=None):
     options = parse(arguments)
     if options.requests_for:
         return write_requests(options)
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        sys.exit("prepare: needs transformers (pip install transformers)")
-    encoder = Encoder(AutoTokenizer.from_pretrained(options.tokenizer, local_files_only=True), template_of(options))
+    encoder = Encoder(tokenizer_of(options.tokenizer), template_of(options))
     if options.prompts:
         return write_prompts(options, encoder)
     counts = {"read": 0, "not terminating": 0, "empty": 0}

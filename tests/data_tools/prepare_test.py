@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # prepare.py with a tokenizer made here: a token per byte, specials as GLM has them, a chat template of a few lines. What it writes is
-# compared with ids put together by hand.
-# usage: prepare_test.py PREPARE.py CULL MODEL   (needs transformers)
+# compared with ids put together by hand. With transformers installed prepare.py goes through it, else through tokenizers and jinja2.
+# usage: prepare_test.py PREPARE.py CULL MODEL
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 prepare, cull, model = sys.argv[1:4]
 checks = 0
 SPECIAL = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>", "<think>", "</think>", "<|endoftext|>"]
-TEMPLATE = """[gMASK]<sop>{%- if reasoning_effort %}{{ 'effort:' + reasoning_effort }}{% endif %}{%- if tools %}{{ tools | tojson }}{% endif %}
+TEMPLATE = """{% generation %}[gMASK]<sop>{%- if reasoning_effort %}{{ 'effort:' + reasoning_effort }}{% endif %}{%- if tools %}{{ tools | tojson }}{% endif %}
 {%- for m in messages %}
 {%- if m.role == 'user' %}<|user|>{{ m.content }}
 {%- elif m.role == 'tool' %}<|observation|>{{ m.content }}
@@ -22,7 +21,7 @@ TEMPLATE = """[gMASK]<sop>{%- if reasoning_effort %}{{ 'effort:' + reasoning_eff
 {%- for c in m.tool_calls or [] %}{{ c.function.name + ':' + c.function.arguments | tojson }}{% endfor %}
 {%- endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}<|assistant|><think>{% endif %}"""
+{%- if add_generation_prompt %}<|assistant|><think>{% endif %}{% if messages | length > 9 %}{{ raise_exception('too long') }}{% endif %}{% endgeneration %}"""
 
 
 def make_tokenizer(folder):
@@ -41,11 +40,14 @@ def make_tokenizer(folder):
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", additional_special_tokens=SPECIAL[:-1])
-    fast.add_special_tokens({"additional_special_tokens": SPECIAL[:-1]})
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    return {name: fast.convert_tokens_to_ids(name) for name in SPECIAL}
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    os.mkdir(folder)
+    tokenizer.save(f"{folder}/tokenizer.json")
+    with open(f"{folder}/tokenizer_config.json", "w") as file:
+        json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "additional_special_tokens": SPECIAL[:-1]}, file)
+    with open(f"{folder}/chat_template.jinja", "w") as file:
+        file.write(TEMPLATE)
+    return {name: tokenizer.token_to_id(name) for name in SPECIAL}
 
 
 def check(condition, what):
@@ -165,6 +167,10 @@ check(len(drawn) == 7 and drawn == run(*token, "--text", many, "--limit", "7") a
 
 # What is wrong is named.
 check("row 1" in run(*token, "--set", "xlam", evol, status=1) and "no set" in run(*token, "--set", "nothing", evol, status=1), "errors")
+
+check("is no directory" in run("--tokenizer", f"{work}/nothing", "--text", text, status=1), "no tokenizer")
+long_chat = write("long_chat.jsonl", [{"messages": [{"role": "user", "content": "a"}] * 10}])
+check("too long" in run(*token, "--chat", long_chat, status=1), "what a template refuses")
 
 # cull reads it.
 run(*token, "--chat", chat, "--traces", traces, "--terminating-only")
