@@ -1,12 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The CUDA backend's benchmarks: built with the others, exit 77 without a device.
-if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES ${CULL_CUDA_ARCHITECTURES})
-endif()
-if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
-  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
-endif()
-enable_language(CUDA)
+cull_own_cuda()
 file(GLOB cuda_benchmark_sources CONFIGURE_DEPENDS cuda/*.cu)
 add_executable(cull_cuda_benchmarks ${cuda_benchmark_sources})
 target_link_libraries(cull_cuda_benchmarks PRIVATE cull::cuda benchmark::benchmark CUDA::cublasLt)

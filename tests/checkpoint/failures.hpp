@@ -1,27 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a call throws.
+// What a call throws, and what its text says.
 #pragma once
 
 #include <string>
-#include <utility>
 
-#include <cull/error.hpp>
+#include "support/failures.hpp"
 
 namespace checkpoint_test {
 
-template <class Call>
-cull::error failure_of(Call&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem;
-  }
-  return cull::error{cull::errc::cancelled, "nothing was thrown"};
-}
-template <class Call>
-cull::errc code_of(Call&& call) {
-  return failure_of(std::forward<Call>(call)).code();
-}
+using test_support::code_of;
+using test_support::failure_of;
 
 inline bool mentions(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 

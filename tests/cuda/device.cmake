@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What needs nvcc: the static checks of every kernel, what must not compile, consumers with CUDA, and tests that run on a device
 # where there is one.
-if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES ${CULL_CUDA_ARCHITECTURES})
-endif()
-if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
-  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
-endif()
-enable_language(CUDA)
+cull_own_cuda()
 
 set(cuda_checks ${CMAKE_CURRENT_LIST_DIR}/static)
 set(cuda_work ${CMAKE_CURRENT_BINARY_DIR}/cuda)

@@ -12,6 +12,8 @@
 
 #include <cull/expert.hpp>
 
+#include "support/failures.hpp"
+
 namespace expert_test {
 
 class source {
@@ -94,10 +96,8 @@ struct made<cull::nvfp4_modelopt> {
     static constexpr long double magnitudes[] = {0.0L, 0.5L, 1.0L, 1.5L, 2.0L, 3.0L, 4.0L, 6.0L};
     source from{seed};
     stored out{rows, cols, {}, {}, {}, from.uniform(1e-3f, 2e-3f)};
-    for (std::int64_t i = 0; i < rows * cols / 2; ++i)
-      out.bytes.push_back(static_cast<unsigned char>(from.bits() >> 24));
-    for (std::int64_t i = 0; i < rows * cols / 16; ++i)
-      out.scales.push_back(static_cast<std::uint8_t>(from.bits() % 0x7f));
+    for (std::int64_t i = 0; i < rows * cols / 2; ++i) out.bytes.push_back(static_cast<unsigned char>(from.bits() >> 24));
+    for (std::int64_t i = 0; i < rows * cols / 16; ++i) out.scales.push_back(static_cast<std::uint8_t>(from.bits() % 0x7f));
     for (std::size_t i = 0; i < static_cast<std::size_t>(rows * cols); ++i) {
       unsigned const code = out.bytes[i / 2] >> (i % 2 * 4) & 15u;
       long double const sign = code >= 8 ? -1.0L : 1.0L;
@@ -181,8 +181,7 @@ product naive_dot(X const& x, stored const& w, std::int64_t n) {
 }
 
 inline bool same_bits(cull::array_view<float const> a, cull::array_view<float const> b) {
-  return a.size() == b.size() &&
-         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
 }
 
 inline bool same_bits(tokens_block const& a, tokens_block const& b) {
@@ -193,20 +192,7 @@ inline bool same_bits(tokens_block const& a, tokens_block const& b) {
   return true;
 }
 
-struct caught {
-  bool thrown = false;
-  cull::errc code = cull::errc::cancelled;
-  std::string text;
-};
-
-template <class Call>
-caught catch_error(Call&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return {true, problem.code(), problem.what()};
-  }
-  return {};
-}
+using test_support::catch_error;
+using test_support::caught;
 
 }  // namespace expert_test

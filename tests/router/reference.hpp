@@ -17,6 +17,8 @@
 
 #include <cull/router.hpp>
 
+#include "support/failures.hpp"
+
 namespace router_test {
 
 /// The same numbers with every standard library.
@@ -114,8 +116,8 @@ inline std::set<int> greatest(scores_by_id const& values, int count, double& gap
   return out;
 }
 
-inline std::set<int> reference_groups(scores_by_id const& choice, int experts, cull::router_settings const& s,
-                                      double unit, double& gap) {
+inline std::set<int> reference_groups(scores_by_id const& choice, int experts, cull::router_settings const& s, double unit,
+                                      double& gap) {
   std::map<int, std::vector<double>> members;
   for (auto const& [id, c] : choice) members[id / (experts / s.groups)].push_back(c);
   scores_by_id of_group;
@@ -142,9 +144,8 @@ inline scores_by_id reference_weights(std::set<int> const& chosen, scores_by_id 
 }
 
 /// What the families' routers do, in f64; experts outside `kept` do not exist.
-inline answer reference_route(std::vector<float> const& logits, cull::router_settings const& s,
-                              std::vector<float> const& bias, std::vector<int> const& kept,
-                              std::vector<float> const& logit_bias = {}) {
+inline answer reference_route(std::vector<float> const& logits, cull::router_settings const& s, std::vector<float> const& bias,
+                              std::vector<int> const& kept, std::vector<float> const& logit_bias = {}) {
   answer out;
   auto const experts = static_cast<int>(logits.size());
   auto const scores = reference_scores(logits, logit_bias, kept, s.scoring);
@@ -229,8 +230,7 @@ template <class T>
 bool same_bits(cull::matrix_view<T> a, cull::matrix_view<T> b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (std::int64_t r = 0; r < a.rows(); ++r) {
-    if (std::memcmp(a.row(r).data(), b.row(r).data(), static_cast<std::size_t>(a.cols()) * sizeof(T)) != 0)
-      return false;
+    if (std::memcmp(a.row(r).data(), b.row(r).data(), static_cast<std::size_t>(a.cols()) * sizeof(T)) != 0) return false;
   }
   return true;
 }
@@ -282,24 +282,11 @@ inline std::string describe(cull::router_settings const& s) {
   char const* const names[] = {"softmax", "sigmoid", "softmax of chosen", "sigmoid of chosen"};
   return std::string{names[static_cast<int>(s.scoring)]} + ", groups " + std::to_string(s.groups) +
          (s.group_score == cull::group_scoring::maximum ? " by maximum" : " by sum of two") +
-         (s.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaling " +
-         std::to_string(s.scaling) + ", minimum " + std::to_string(s.minimum) + (s.bias_in_weight ? ", bias in weight" : "");
+         (s.renormalize == cull::renormalization::on ? ", renormalised" : "") + ", scaling " + std::to_string(s.scaling) +
+         ", minimum " + std::to_string(s.minimum) + (s.bias_in_weight ? ", bias in weight" : "");
 }
 
-struct caught {
-  bool thrown = false;
-  cull::errc code = cull::errc::cancelled;
-  std::string text;
-};
-
-template <class Call>
-caught catch_error(Call&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return {true, problem.code(), problem.what()};
-  }
-  return {};
-}
+using test_support::catch_error;
+using test_support::caught;
 
 }  // namespace router_test

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "support/failures.hpp"
 #include "tokens.hpp"
 
 namespace {
+
+using test_support::code_of;
 
 using namespace saliency_test;
 
@@ -23,15 +26,6 @@ cull::default_observation of_sequences(std::vector<token> const& tokens, std::ve
   seen.provenance().model_digest = "m";
   seen.finish();
   return seen;
-}
-
-cull::errc code_of(auto&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem.code();
-  }
-  return cull::errc::cancelled;
 }
 
 }  // namespace

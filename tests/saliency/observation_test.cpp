@@ -5,9 +5,12 @@
 #include <random>
 #include <string_view>
 
+#include "support/failures.hpp"
 #include "tokens.hpp"
 
 namespace {
+
+using test_support::code_of;
 
 using namespace saliency_test;
 
@@ -30,15 +33,6 @@ void check_expert(cull::default_sums const& ours, plain_sums const& wanted) {
   CHECK(close(ours.sum(cull::gate_norm_squared), wanted.gf2));
   CHECK(close(ours.sum(cull::norm_squared), wanted.f2));
   CHECK(ours.max_norm() == wanted.max);
-}
-
-cull::errc code_of(auto&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem.code();
-  }
-  return cull::errc::cancelled;
 }
 
 struct gate_halved {

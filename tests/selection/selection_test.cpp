@@ -7,7 +7,11 @@
 
 #include <cull/selection.hpp>
 
+#include "support/failures.hpp"
+
 namespace {
+
+using test_support::code_of;
 
 /// Rank by counting who comes before: shares nothing with a sort.
 std::vector<int> best_by_counting(std::vector<double> const& scores, int k) {
@@ -33,15 +37,6 @@ cull::default_observation with_frequency(std::vector<int> const& scores) {
     }
   }
   return seen;
-}
-
-cull::errc code_of(auto&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem.code();
-  }
-  return cull::errc::cancelled;
 }
 
 }  // namespace

@@ -10,7 +10,11 @@
 
 #include <cull/selection.hpp>
 
+#include "support/failures.hpp"
+
 namespace {
+
+using test_support::code_of;
 
 using scores = std::map<int, std::vector<double>>;
 
@@ -60,15 +64,6 @@ double best_by_trying(scores const& of, cull::water_fill_options const& o) {
   };
   give(of.begin(), o.total);
   return best;
-}
-
-cull::errc code_of(auto&& call) {
-  try {
-    call();
-  } catch (cull::error const& problem) {
-    return problem.code();
-  }
-  return cull::errc::cancelled;
 }
 
 }  // namespace
