@@ -191,3 +191,20 @@ TEST_CASE("limbs are carried before they can overflow") {
   auto const canonical = expected.limbs();
   for (std::size_t i = 0; i < 5; ++i) CHECK(got[i] == canonical[i]);
 }
+
+TEST_CASE("a batch is read by full sectors") {
+  constexpr std::size_t tokens = 512;
+  on_simt const plain;
+  auto seen = cull::observation_on(plain, {.layers = {0}, .experts = 8});
+  std::vector<std::int32_t> chosen(tokens * 2);
+  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = static_cast<std::int32_t>(i % 8);
+  device_array<std::int32_t> const ids{chosen};
+  device_array<float> const gates{std::vector<float>(tokens * 2, 0.5f)};
+  device_array<double> const norms{std::vector<double>(tokens * 2, 3.25)};
+  memory_trace trace;
+  cull::add(on_simt{{.watch = {.trace = &trace}}}, seen.at(0), {ids.view(tokens, 2), gates.view(tokens, 2)},
+            {.norms = cull::matrix_view<double const, cull::device_memory>{norms.data(), tokens, 2}});
+  auto const read = trace.total(space::global, access_kind::read);
+  CHECK(read.bytes_used >= tokens * 2 * (sizeof(std::int32_t) + sizeof(float)));
+  CHECK(read.used() == 1.0);
+}

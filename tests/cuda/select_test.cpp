@@ -46,3 +46,20 @@ TEST_CASE("scores that are NaN are counted, budgets that cannot be are refused")
   CHECK_THROWS_AS(cull::select_layers(on_simt{}, scores.view(1, 4), {3, 2}, kept.view(1, 2), refused.data()), cull::error);
   CHECK_THROWS_AS(cull::select_layers(on_simt{}, scores.view(1, 4), {3}, kept.view(1, 2), refused.data()), cull::error);
 }
+
+TEST_CASE("scores are read and whole keep-sets written by full sectors, and no bank of shared memory twice") {
+  constexpr int experts = 256;  // one for each thread: the trace takes the n-th access of lanes for one request
+  memory_trace trace;
+  device_array<double> const scores{std::vector<double>(2 * experts, 1.5)};
+  device_array<std::int32_t> const kept{2 * experts};
+  device_array<std::uint32_t> const refused{std::vector<std::uint32_t>{0}};
+  cull::select_layers(on_simt{{.watch = {.trace = &trace}}}, scores.view(2, experts), {experts}, kept.view(2, experts),
+                      refused.data());
+  auto const read = trace.total(space::global, access_kind::read), written = trace.total(space::global, access_kind::write);
+  CHECK(read.bytes_used == 2 * experts * sizeof(double));
+  CHECK(read.used() == 1.0);
+  CHECK(written.bytes_used == 2 * experts * sizeof(std::int32_t));
+  CHECK(written.used() == 1.0);
+  CHECK(trace.total(space::shared, access_kind::read).bank_conflicts == 0);
+  CHECK(trace.total(space::shared, access_kind::write).bank_conflicts == 0);
+}

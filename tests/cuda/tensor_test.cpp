@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dequantise, quantise and relayout on the executor of the tests: the CPU's bits, in any order of threads, with whole sectors.
+// Dequantise and relayout on the executor of the tests: the CPU's bits, in any order of threads, with whole sectors.
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -86,32 +86,6 @@ void check_dequantize(shape s, std::uint64_t seed, std::int64_t extra_stride = 0
   CHECK(different == 0);
 }
 
-template <class T>
-void check_quantize(shape s, std::uint64_t seed, std::optional<float> scale = {}) {
-  auto const floats = random_values(static_cast<std::size_t>(s.rows * s.cols), seed);
-  std::vector<T> values(floats.size());
-  for (std::size_t i = 0; i < floats.size(); ++i) {
-    if constexpr (std::is_same_v<T, float>) {
-      values[i] = floats[i];
-    } else {
-      values[i] = T::encode(floats[i]);
-    }
-  }
-  cull::nvfp4_buffer expected;
-  cull::quantize(cull::on_cpu{}, cull::modelopt{}, cull::matrix_view<T const>{values.data(), s.rows, s.cols}, expected, scale);
-  device_array<T> const source{values};
-  device_array<std::uint8_t> const codes{expected.codes.size()}, scales{expected.scales.size()};
-  device_array<float> const tensor_scale{1};
-  race_detector races;
-  on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
-  cull::nvfp4_target const target{codes.data(), scales.data(), tensor_scale.data()};
-  cull::quantize(exec, cull::modelopt{}, source.view(s.rows, s.cols), target, scale);
-  auto const made = cull::quantized(exec, target, s.rows, s.cols);
-  CHECK(std::bit_cast<std::uint32_t>(made.parts.tensor_scale) == std::bit_cast<std::uint32_t>(expected.tensor_scale));
-  CHECK(codes.host() == expected.codes);
-  CHECK(scales.host() == expected.scales);
-}
-
 template <class From, class To>
 void check_relayout(std::int64_t rows, std::int64_t blocks, std::uint64_t seed) {
   auto source = random_bytes(static_cast<std::size_t>(From::size(rows, blocks)), seed);
@@ -137,29 +111,6 @@ TEST_CASE("dequantize on the device: the bits of the CPU, every format and type"
     check_dequantize<cull::nvfp4_modelopt, cull::bf16>({4, 48}, seed, 3);  // rows that are not aligned go by groups
     check_dequantize<cull::nvfp4<cull::modelopt, cull::tiled_128x4>, float>({130, 80}, seed);
     check_dequantize<cull::mxfp4, cull::bf16>({7, 96}, seed);
-  }
-}
-
-TEST_CASE("quantize on the device: modelopt's bytes as on the CPU") {
-  for (std::uint64_t const seed : {1u, 2u, 3u}) {
-    for (auto const s : {shape{1, 16}, shape{5, 496}, shape{3, 512}, shape{4, 1040}}) {
-      check_quantize<float>(s, seed);
-      check_quantize<cull::bf16>(s, seed);
-      check_quantize<float>(s, seed, 0.0001f);
-    }
-    check_quantize<float>({2, 32}, seed, 0.0f);
-  }
-}
-
-TEST_CASE("quantize on the device: a source that is not finite is reported") {
-  for (float const bad : {INFINITY, -INFINITY, NAN}) {
-    auto values = random_values(64, 5);
-    values[37] = bad;
-    device_array<float> const source{values}, tensor_scale{1};
-    device_array<std::uint8_t> const codes{32}, scales{4};
-    cull::nvfp4_target const target{codes.data(), scales.data(), tensor_scale.data()};
-    cull::quantize(on_simt{}, cull::modelopt{}, source.view(4, 16), target);
-    CHECK_THROWS_WITH_AS(cull::quantized(on_simt{}, target, 4, 16), "quantize: NaN or infinity in the source", cull::error);
   }
 }
 

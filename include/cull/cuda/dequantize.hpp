@@ -29,23 +29,23 @@ struct dequantize_nvfp4 {
 
   typename nvfp4<Dialect>::parts source;
   matrix_view<T, device_memory> target;
+  warp_tiles tiles;
 
   CULL_EXEC_CHECK_OFF
   template <class Ctx>
   CULL_HD void operator()(Ctx const& c, no_shared&) const {
-    for_each_warp_tile(c, target.rows(), target.cols(), [&](std::int64_t row, std::int64_t first) {
+    tiles.for_each(c, [&](std::uint32_t row, std::uint32_t first) {
       auto const stored = row * source.row_step;
       auto const* const scales = source.scales + stored * (source.cols / 16);
       auto const mine = first / 16 + c.lane();
-      float const own = mine < source.cols / 16 ? e4m3{c.load(scales + mine, streamed{})}.decode() : 0.0f;
+      float const own = mine < tiles.columns / 16 ? c.decode_e4m3(c.load(scales + mine, streamed{})) : 0.0f;
       auto const* const codes = source.codes + stored * (source.cols / 2);
       CULL_UNROLL_FULLY
       for (int s = 0; s < warp_tile / step; ++s) {
-        auto const lane_first = s * step + static_cast<int>(c.lane()) * values;
-        float const factor =
-            Dialect::block_multiplier(c.shuffle(own, static_cast<unsigned>(lane_first / 16)), source.tensor_scale);
+        auto const lane_first = static_cast<unsigned>(s * step) + c.lane() * values;
+        float const factor = Dialect::block_multiplier(c.shuffle(own, lane_first / 16), source.tensor_scale);
         auto const col = first + lane_first;
-        if (col < source.cols) c.store(chunk(row, col), converted(c, load_codes(c, codes + col / 2), factor), streamed{});
+        if (col < tiles.columns) c.store(chunk(row, col), converted(c, load_codes(c, codes + col / 2), factor), streamed{});
       }
     });
   }
@@ -54,7 +54,7 @@ struct dequantize_nvfp4 {
   using words = pack<std::uint32_t, 4>;
   using code_word = std::conditional_t<values == 8, std::uint32_t, std::uint16_t>;
 
-  CULL_HD words* chunk(std::int64_t row, std::int64_t col) const { return reinterpret_cast<words*>(&target(row, col)); }
+  CULL_HD words* chunk(std::uint32_t row, std::uint32_t col) const { return reinterpret_cast<words*>(&target(row, col)); }
 
   CULL_EXEC_CHECK_OFF
   template <class Ctx>
@@ -135,8 +135,9 @@ struct impl<dequantize_op, E> {
     if (target.rows() == 0 || target.cols() == 0) return;
     if constexpr (simt::is_linear_nvfp4<F>) {
       if (fits(source, target)) {
-        simt::dequantize_nvfp4<typename F::dialect, T> const body{source.parts, target};
-        return exec.launch(simt::warp_tile_grid(target.rows(), target.cols(), body.threads), body);
+        auto const tiles = simt::warp_tiles_of(target.rows(), target.cols());
+        simt::dequantize_nvfp4<typename F::dialect, T> const body{source.parts, target, tiles};
+        return exec.launch(tiles.grid(body.threads), body);
       }
     }
     simt::dequantize_groups<F, T> const body{source.parts, target};

@@ -6,7 +6,9 @@
 #include <cuda_runtime.h>
 
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/e2m1_rounding.hpp>
 #include <cull/cuda/e2m1_table.hpp>
+#include <cull/numeric/e4m3.hpp>
 
 // Architectures that convert e2m1 in hardware: the plain sm_100 and sm_120 do not.
 #if (defined(__CUDA_ARCH_SPECIFIC__) && __CUDA_ARCH_SPECIFIC__ >= 1000) || \
@@ -95,6 +97,12 @@ struct device_context {
 
   __device__ float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
   __device__ double fma(double a, double b, double c) const { return __fma_rn(a, b, c); }
+  __device__ float reciprocal(float x) const {
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+  }
+  __device__ float max_magnitude(float most, float x) const { return fmaxf(most, fabsf(x)); }
 
   template <int Bytes>
   __device__ void copy_async(void* to, void const* from, unsigned used = Bytes) const {
@@ -128,6 +136,37 @@ struct device_context {
     unpack_e2m1_by_table(codes, out, [](std::uint32_t low, std::uint32_t high, std::uint32_t selector) {
       return __byte_perm(low, high, selector);
     });
+#endif
+  }
+  __device__ std::uint32_t pack_e2m1(float const (&v)[8]) const {
+    std::uint32_t codes = 0;
+#if CULL_NATIVE_E2M1
+    asm("{ .reg .b8 c0, c1, c2, c3; cvt.rn.satfinite.e2m1x2.f32 c0, %2, %1; cvt.rn.satfinite.e2m1x2.f32 c1, %4, %3; "
+        "cvt.rn.satfinite.e2m1x2.f32 c2, %6, %5; cvt.rn.satfinite.e2m1x2.f32 c3, %8, %7; mov.b32 %0, {c0, c1, c2, c3}; }"
+        : "=r"(codes)
+        : "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]), "f"(v[4]), "f"(v[5]), "f"(v[6]), "f"(v[7]));
+#else
+    CULL_UNROLL_FULLY
+    for (int i = 7; i >= 0; --i) codes = codes * 16 + round_to_e2m1(v[i], fminf(fabsf(v[i]), 6.0f));
+#endif
+    return codes;
+  }
+  __device__ std::uint8_t encode_e4m3(float value) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    std::uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(0.0f), "f"(value));
+    return static_cast<std::uint8_t>(pair);
+#else
+    return e4m3::encode(value).bits;
+#endif
+  }
+  __device__ float decode_e4m3(std::uint8_t bits) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    std::uint32_t halves;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<std::uint16_t>(bits)));
+    return f32_of_f16(static_cast<std::uint16_t>(halves));
+#else
+    return e4m3{bits}.decode();
 #endif
   }
   __device__ float f32_of_f16(std::uint16_t bits) const {

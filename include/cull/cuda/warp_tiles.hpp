@@ -5,6 +5,8 @@
 #include <cstdint>
 
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/divider.hpp>
+#include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -17,20 +19,35 @@ inline constexpr int warp_tile = 512;
 constexpr grid_size grid_of(std::int64_t size, unsigned threads) {
   return {static_cast<unsigned>(std::clamp<std::int64_t>((size + threads - 1) / threads, 1, 1 << 20)), 1};
 }
-constexpr grid_size warp_tile_grid(std::int64_t rows, std::int64_t cols, unsigned threads) {
-  return grid_of(rows * ((cols + warp_tile - 1) / warp_tile) * 32, threads);
-}
 
-/// Calls `work(row, first column)` for every tile of `[rows, cols]`, each by one whole warp.
-CULL_EXEC_CHECK_OFF
-template <class Ctx, class Work>
-CULL_HD void for_each_warp_tile(Ctx const& c, std::int64_t rows, std::int64_t cols, Work work) {
-  auto const tiles = (cols + warp_tile - 1) / warp_tile;
-  auto const warps = c.threads() / 32;
-  for (auto i = std::int64_t{c.block()} * warps + c.warp(); i < rows * tiles; i += std::int64_t{c.blocks()} * warps) {
-    auto const row = i / tiles;
-    work(row, (i - row * tiles) * warp_tile);
+/// The tiles of a matrix, each for one whole warp.
+struct warp_tiles {
+  std::uint32_t count;
+  std::uint32_t columns;  // of the matrix
+  divider per_row;
+
+  constexpr grid_size grid(unsigned threads) const { return grid_of(std::int64_t{count} * 32, threads); }
+
+  /// Calls `work(row, first column)`, 32 bits each, for every tile.
+  CULL_EXEC_CHECK_OFF
+  template <class Ctx, class Work>
+  CULL_HD void for_each(Ctx const& c, Work work) const {
+    auto const warps = c.threads() / 32;
+    for (auto i = c.block() * warps + c.warp(); i < count; i += c.blocks() * warps) {
+      auto const row = per_row.quotient(i);
+      work(row, (i - row * per_row.by()) * warp_tile);
+    }
   }
+};
+
+/// Throws `errc::out_of_range` where there are 2^31 columns, or 2^31 tiles: a terabyte.
+inline warp_tiles warp_tiles_of(std::int64_t rows, std::int64_t cols) {
+  auto const per_row = (cols + warp_tile - 1) / warp_tile;
+  if (cols > 0x7fffffff || (per_row > 0 && rows > 0x7fffffff / per_row)) {
+    throw error{errc::out_of_range, "CUDA: a matrix of 2^31 columns or 2^40 values and more; split it"};
+  }
+  return {static_cast<std::uint32_t>(rows * per_row), static_cast<std::uint32_t>(cols),
+          divider{static_cast<std::uint32_t>(per_row > 0 ? per_row : 1)}};
 }
 
 }  // namespace simt

@@ -33,13 +33,12 @@ CULL_HD constexpr void pack_codes(float const* x, int size, std::uint8_t* codes,
 
 }  // namespace detail
 
-/// modelopt's block scale for the greatest magnitude of a block: amax / (6 * tensor scale), 0 -> 1, clamped to [2^-9, 448], to
-/// e4m3.
-CULL_HD inline e4m3 modelopt_block_scale(float amax, float tensor_scale) noexcept {
+/// modelopt's block scale for the greatest magnitude of a block, before it becomes e4m3: amax / (6 * tensor scale), 0 -> 1,
+/// clamped to [2^-9, 448].
+CULL_HD inline float modelopt_block_scale(float amax, float tensor_scale) noexcept {
   float scale = tensor_scale > 0.0f ? amax / (6.0f * tensor_scale) : 1.0f;
   if (scale == 0.0f) scale = 1.0f;
-  scale = scale < 0x1p-9f ? 0x1p-9f : (scale > e4m3::max ? e4m3::max : scale);
-  return e4m3::encode(scale);
+  return scale < 0x1p-9f ? 0x1p-9f : (scale > e4m3::max ? e4m3::max : scale);
 }
 
 /// modelopt's code of a value, `divisor` being block scale * tensor scale; a tensor scale of zero (all-zero tensor) gives zero
@@ -52,23 +51,32 @@ CULL_HD inline e2m1 modelopt_code(float value, float divisor, float tensor_scale
 /// Quantises one block of 16 values as modelopt's dynamic NVFP4 does; `codes` gets 8 bytes. Returns the block scale.
 /// code = e2m1(x / (scale * tensor scale)), true division.
 CULL_HD inline e4m3 quantize_block_modelopt(float const* x, float tensor_scale, std::uint8_t* codes) noexcept {
-  e4m3 const encoded = modelopt_block_scale(detail::block_amax(x, 16), tensor_scale);
+  e4m3 const encoded = e4m3::encode(modelopt_block_scale(detail::block_amax(x, 16), tensor_scale));
   float const divisor = encoded.decode() * tensor_scale;
   detail::pack_codes(x, 16, codes, [=](float value) { return modelopt_code(value, divisor, tensor_scale).bits; });
   return encoded;
 }
 
+/// compressed-tensors' block scale for the greatest magnitude of a block, before it becomes e4m3, at most 448: global scale *
+/// (amax / 6), and 0.125 where that would become zero.
+CULL_HD inline float compressed_block_scale(float amax, float global_scale) noexcept {
+  float const scale = global_scale * (amax / 6.0f);
+  return scale <= 0x1p-10f ? 0.125f : scale;  // half of e4m3's smallest, even as a tie
+}
+
+/// compressed-tensors' code of a value, `divisor` being block scale / global scale.
+CULL_HD inline e2m1 compressed_code(float value, float divisor) noexcept {
+  float const quotient = value / divisor;
+  // The sign is a factor of -1, 0 or 1 there, so that -0 is coded as 0.
+  return e2m1::encode(quotient == 0.0f ? 0.0f : quotient);
+}
+
 /// Quantises one block of 16 values as compressed-tensors' CPU path does with an f32 observer; `codes` gets 8 bytes. Returns the
-/// block scale. scale = global scale * (amax / 6), at most 448, to e4m3, 0 -> 0.125; code = e2m1(x / (scale / global scale)).
+/// block scale. code = e2m1(x / (scale / global scale)).
 CULL_HD inline e4m3 quantize_block_compressed(float const* x, float global_scale, std::uint8_t* codes) noexcept {
-  e4m3 encoded = e4m3::encode(global_scale * (detail::block_amax(x, 16) / 6.0f));
-  if (encoded.bits == 0) encoded = e4m3::encode(0.125f);
+  e4m3 const encoded = e4m3::encode(compressed_block_scale(detail::block_amax(x, 16), global_scale));
   float const divisor = encoded.decode() / global_scale;
-  detail::pack_codes(x, 16, codes, [=](float value) {
-    float const quotient = value / divisor;
-    // The sign is a factor of -1, 0 or 1 there, so that -0 is coded as 0.
-    return e2m1::encode(quotient == 0.0f ? 0.0f : quotient).bits;
-  });
+  detail::pack_codes(x, 16, codes, [=](float value) { return compressed_code(value, divisor).bits; });
   return encoded;
 }
 

@@ -13,6 +13,7 @@
 #include <cull/cuda/context.hpp>
 #include <cull/numeric/bf16.hpp>
 #include <cull/numeric/e2m1.hpp>
+#include <cull/numeric/e4m3.hpp>
 #include <cull/numeric/f16.hpp>
 
 #include "block.hpp"
@@ -126,6 +127,13 @@ class host_context {
 
   float fma(float a, float b, float c) const { return std::fma(a, b, c); }
   double fma(double a, double b, double c) const { return std::fma(a, b, c); }
+  /// As far off as PTX lets `rcp.approx` be, by turns.
+  float reciprocal(float x) const {
+    float const nearest = 1.0f / x;
+    auto const turn = std::bit_cast<std::uint32_t>(x) % 3u;
+    return turn == 0 ? nearest : std::nextafter(nearest, turn == 1 ? 0.0f : 0x1p127f);
+  }
+  float max_magnitude(float most, float x) const { return std::max(most, std::abs(x)); }
 
   template <int Bytes>
   void copy_async(void* to, void const* from, unsigned used = Bytes, line at = {__builtin_FILE(), __builtin_LINE()}) const {
@@ -162,14 +170,17 @@ class host_context {
     unsigned round = 0;
     auto const& met = block_->meet(meeting_kind::mma, cull::simt::all_lanes, mine, round);
     if (met.mask != cull::simt::all_lanes) throw fault{"mma by a warp that is not full" + block_->place()};
-    unsigned const group = lane() / 4;
+    // Of this lane's sums: rows lane / 4 and that + 8, columns 2 * (lane % 4) and that + 1; four lanes hold a row or a column.
+    fragment rows[4], columns[2][4];
+    for (unsigned t = 0; t < 4; ++t) {
+      rows[t] = value_of<fragment>(met, round, lane() / 4 * 4 + t);
+      for (unsigned j = 0; j < 2; ++j) columns[j][t] = value_of<fragment>(met, round, 4 * (2 * (lane() % 4) + j) + t);
+    }
     for (unsigned i = 0; i < 4; ++i) {
-      unsigned const row = group + 8 * (i / 2);
-      unsigned const col = 2 * (lane() % 4) + i % 2;
       float sum = d[i];
       for (unsigned k = 0; k < 16; ++k) {
-        auto const left = value_of<fragment>(met, round, 4 * (row % 8) + (k % 8) / 2).a[row / 8 + 2 * (k / 8)];
-        auto const right = value_of<fragment>(met, round, 4 * col + (k % 8) / 2).b[k / 8];
+        auto const left = rows[k % 8 / 2].a[i / 2 + 2 * (k / 8)];
+        auto const right = columns[i % 2][k % 8 / 2].b[k / 8];
         float const product = half_of(left, k % 2) * half_of(right, k % 2);  // exact
         sum += product;
       }
@@ -182,6 +193,13 @@ class host_context {
       out[i] = f16_code(codes >> (8 * i)) | (f16_code(codes >> (8 * i + 4)) << 16);
     }
   }
+  std::uint32_t pack_e2m1(float const (&values)[8]) const {
+    std::uint32_t codes = 0;
+    for (unsigned i = 0; i < 8; ++i) codes |= std::uint32_t{cull::e2m1::encode(values[i]).bits} << (4 * i);
+    return codes;
+  }
+  std::uint8_t encode_e4m3(float value) const { return cull::e4m3::encode(value).bits; }
+  float decode_e4m3(std::uint8_t bits) const { return cull::e4m3{bits}.decode(); }
   float f32_of_f16(std::uint16_t bits) const { return cull::f16{bits}.decode(); }
   std::uint32_t bf16x2(float low, float high) const { return bf16_code(low) | (bf16_code(high) << 16); }
   std::uint32_t f16x2(float low, float high) const { return half_code(low) | (half_code(high) << 16); }
@@ -198,8 +216,7 @@ class host_context {
       std::memset(static_cast<void*>(&out), 0xcb, sizeof(T));
       return out;
     }
-    auto* const bytes = reinterpret_cast<unsigned char*>(&out);
-    for (unsigned i = 0; i < sizeof(T); ++i) bytes[i] = met.values[round][lane][i];
+    copy_unwatched(&out, met.values[round][lane], sizeof(T));
     return out;
   }
   static float half_of(std::uint32_t pair, unsigned upper) {
