@@ -88,7 +88,9 @@ std::map<std::string, std::vector<double>> bootstrap(per_sequence const& from) {
 TEST_CASE("standard errors: as a bootstrap over the term set's sequences has them, the median within 10 %") {
   auto const sequences = fixture::sequences("calibration/term.jsonl");
   auto const seen = engine::calibrate(fixture::model(), cull::on_cpu{0}, sequences, {.leave_one_out = true}).observation;
-  for (auto const& [criterion, drawn] : bootstrap(calibrate_each(sequences))) {
+  for (auto const& bootstrapped : bootstrap(calibrate_each(sequences))) {
+    auto const& criterion = bootstrapped.first;
+    auto const& drawn = bootstrapped.second;
     CAPTURE(criterion);
     auto const error_of = cull::criterion_error_by_name<cull::block_sums>(criterion);
     std::vector<double> off, ratios;
