@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <cub/device/device_radix_sort.cuh>
+#include <cub/device/device_segmented_sort.cuh>
 
 #include <cull/cuda.cuh>
 
@@ -26,6 +27,19 @@ void dequantize(benchmark::State& state, sizes s) {
   device_matrix const m{{codes.data(), scales.data(), 0.01f, s.hidden, 1}, s.width, s.hidden};
   cull::matrix_view<T, cull::device_memory> const to{out.data(), s.width, s.hidden};
   measure(state, static_cast<double>(s.hidden * s.width) * (0.5625 + sizeof(T)), 0, [&] { cull::dequantize(exec, m, to); });
+}
+
+template <class T>
+void quantize(benchmark::State& state, sizes s) {
+  device_memory_of<T> source{s.hidden * s.width};
+  device_memory_of<std::uint8_t> codes{s.hidden * s.width / 2}, scales{s.hidden * s.width / 16};
+  device_memory_of<float> scale{1};
+  cull::on_cuda const exec{};
+  cull::matrix_view<T, cull::device_memory> const from{source.data(), s.width, s.hidden};
+  // The source is read twice: for its amax, then to code it.
+  measure(state, static_cast<double>(s.hidden * s.width) * (2 * sizeof(T) + 0.5625), 0, [&] {
+    cull::quantize(exec, cull::modelopt{}, from, {codes.data(), scales.data(), scale.data()});
+  });
 }
 
 void copy(benchmark::State& state, sizes s) {
@@ -90,6 +104,57 @@ void group_pairs(benchmark::State& state, std::int64_t pairs) {
   });
 }
 
+/// The router of DeepSeek's kind: 8 of 256.
+void route(benchmark::State& state, std::int64_t tokens) {
+  constexpr std::int64_t experts = 256;
+  device_memory_of<float> logits{tokens * experts}, bias{experts};
+  cull::on_cuda const exec{};
+  auto routing = cull::routing_on(exec);
+  routing.resize(tokens, 8);
+  auto const router = cull::score<cull::sigmoid>() |
+                      cull::prefer(cull::array_view<float const, cull::device_memory>{bias.data(), experts}) | cull::choose(8) |
+                      cull::renormalize(1e-20f) | cull::scale(2.5f);
+  cull::matrix_view<float const, cull::device_memory> const rows{logits.data(), tokens, experts};
+  measure(state, static_cast<double>(tokens) * (4.0 * experts + 8 * 8), 0,
+          [&] { cull::route(exec, router, rows, routing.target()); });
+}
+/// What choosing by a sort of each row would cost, scores and weights not counted.
+void cub_sort_of_rows(benchmark::State& state, std::int64_t tokens) {
+  constexpr std::int64_t experts = 256;
+  device_memory_of<float> scores{tokens * experts}, sorted{tokens * experts};
+  device_memory_of<std::int32_t> ids{tokens * experts}, order{tokens * experts}, begins{tokens + 1};
+  std::vector<std::int32_t> rows;
+  for (std::int64_t t = 0; t <= tokens; ++t) rows.push_back(static_cast<std::int32_t>(t * experts));
+  cudaMemcpy(begins.data(), rows.data(), rows.size() * sizeof(std::int32_t), cudaMemcpyHostToDevice);
+  std::size_t bytes = 0;
+  auto const sort = [&](void* scratch) {
+    cub::DeviceSegmentedSort::SortPairsDescending(scratch, bytes, scores.data(), sorted.data(), ids.data(), order.data(),
+                                                  static_cast<int>(tokens * experts), static_cast<int>(tokens), begins.data(),
+                                                  begins.data() + 1);
+  };
+  sort(nullptr);
+  device_memory_of<std::uint8_t> scratch{static_cast<std::int64_t>(bytes)};
+  measure(state, static_cast<double>(tokens) * (4.0 * experts + 8 * 8), 0, [&] { sort(scratch.data()); });
+}
+
+/// Exact sums of 8 pairs a token, 256 experts.
+void accumulate(benchmark::State& state, std::int64_t tokens) {
+  std::vector<std::int32_t> host_ids;
+  for (std::int64_t i = 0; i < tokens * 8; ++i) host_ids.push_back(static_cast<std::int32_t>(i * 37 % 256));
+  device_memory_of<std::int32_t> ids{tokens * 8};
+  cudaMemcpy(ids.data(), host_ids.data(), host_ids.size() * sizeof(std::int32_t), cudaMemcpyHostToDevice);
+  device_memory_of<float> gates{tokens * 8};
+  device_memory_of<double> norms{tokens * 8};
+  cull::on_cuda const exec{};
+  auto seen = cull::observation_on(exec, {.layers = {0}, .experts = 256});
+  cull::routing<cull::device_memory> const chosen{{ids.data(), tokens, 8}, {gates.data(), tokens, 8}};
+  cull::routed_tokens<cull::device_memory> const values{
+      .norms = cull::matrix_view<double const, cull::device_memory>{norms.data(), tokens, 8}};
+  measure(state, static_cast<double>(tokens) * 8 * 16, 0, [&] { cull::add(exec, seen.at(0), chosen, values); });
+}
+
+void quantize_f32(benchmark::State& state, sizes s) { quantize<float>(state, s); }
+void quantize_bf16(benchmark::State& state, sizes s) { quantize<cull::bf16>(state, s); }
 void dequantize_f32(benchmark::State& state, sizes s) { dequantize<float>(state, s); }
 void dequantize_bf16(benchmark::State& state, sizes s) { dequantize<cull::bf16>(state, s); }
 void experts_bf16(benchmark::State& state, sizes s) { experts<cull::bf16_precision>(state, s); }
@@ -101,6 +166,15 @@ BENCHMARK_CAPTURE(copy, glm, glm)->UseManualTime();
 BENCHMARK_CAPTURE(dequantize_f32, small, small)->UseManualTime();
 BENCHMARK_CAPTURE(dequantize_f32, glm, glm)->UseManualTime();
 BENCHMARK_CAPTURE(dequantize_bf16, glm, glm)->UseManualTime();
+BENCHMARK_CAPTURE(quantize_f32, small, small)->UseManualTime();
+BENCHMARK_CAPTURE(quantize_f32, glm, glm)->UseManualTime();
+BENCHMARK_CAPTURE(quantize_bf16, glm, glm)->UseManualTime();
+BENCHMARK_CAPTURE(route, small, std::int64_t{1} << 10)->UseManualTime();
+BENCHMARK_CAPTURE(route, glm, std::int64_t{1} << 16)->UseManualTime();
+BENCHMARK_CAPTURE(cub_sort_of_rows, small, std::int64_t{1} << 10)->UseManualTime();
+BENCHMARK_CAPTURE(cub_sort_of_rows, glm, std::int64_t{1} << 16)->UseManualTime();
+BENCHMARK_CAPTURE(accumulate, small, std::int64_t{1} << 10)->UseManualTime();
+BENCHMARK_CAPTURE(accumulate, glm, std::int64_t{1} << 16)->UseManualTime();
 BENCHMARK_CAPTURE(experts_bf16, small, small)->Arg(64)->UseManualTime();
 BENCHMARK_CAPTURE(experts_bf16, glm, glm)->Arg(64)->Arg(256)->UseManualTime();
 BENCHMARK_CAPTURE(experts_f32, glm, glm)->Arg(64)->UseManualTime();
