@@ -8,6 +8,8 @@
 #include <cull/checkpoint.hpp>
 #include <cull/cpu.hpp>
 
+#include <support/sanitized.hpp>
+
 #include "scratch.hpp"
 
 namespace {
@@ -280,7 +282,8 @@ TEST_CASE("convert: the verifier accepts every conversion and sees a changed byt
     expert_storage to;
   };
   for (auto const& e :
-       {example{"qwen3_moe", expert_storage::modelopt_nvfp4}, example{"qwen3_moe.fused", expert_storage::compressed_tensors_nvfp4},
+       {example{"qwen3_moe", expert_storage::modelopt_nvfp4},
+        example{"qwen3_moe.fused", expert_storage::compressed_tensors_nvfp4},
         example{"qwen3_moe.modelopt_nvfp4", expert_storage::compressed_tensors_nvfp4},
         example{"qwen3_moe.compressed_tensors_nvfp4", expert_storage::bf16}, example{"gpt_oss.mxfp4", expert_storage::bf16},
         example{"deepseek_v3.fp8_block", expert_storage::f32}, example{"olmoe", expert_storage::f32}}) {
@@ -295,10 +298,12 @@ TEST_CASE("convert: the verifier accepts every conversion and sees a changed byt
 
     // One bit in the middle of every tensor of an expert, and of the output head.
     std::int64_t unseen = 0, changed = 0;
+    constexpr int most = test_support::repeated(1000, 3);
     auto const written = cull::checkpoint::open(folder / "out");
     for (auto const& t : written.tensors()) {
       bool const first_expert =
           t.name.find(".experts.0.") != std::string::npos || t.name.find(".experts.gate_up_proj") != std::string::npos;
+      if (changed == most) break;
       if (t.name != "lm_head.weight" && !(first_expert && !is_input_scale(t.name) && !t.name.ends_with("bias"))) continue;
       auto const file = written.shards()[static_cast<std::size_t>(t.shard)].path();
       auto text = slurp(file);

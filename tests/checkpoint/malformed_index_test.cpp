@@ -170,6 +170,32 @@ TEST_CASE("open: index and files that disagree, each with its own message") {
   CHECK(settled.tensors[2].bytes() == 2);
   says(R"("one":"a.safetensors","three":"b.safetensors")", errc::duplicate_tensor, "two", "two files");
   CHECK(m.refusal({.duplicate_tensors = true}).code() == errc::duplicate_tensor);
+  for (auto const* const file : {"a.safetensors", "b.safetensors"}) {
+    spill(m.dir() / file,
+          malformed::file(
+              "{" + malformed::entry("two", "U8", "[2]", "[0,2]") + "," + malformed::entry("z", "U8", "[1]", "[2,3]") + "}", 3));
+  }
+  m.index(R"("two":"a.safetensors","x":"b.safetensors")");
+  auto const unsettled = m.refusal({.duplicate_tensors = true});
+  CHECK(unsettled.code() == errc::duplicate_tensor);
+  CHECK(unsettled.where().tensor == "z");
+}
+
+TEST_CASE(
+    "open: a file of the family's that the index leaves out; bytes behind the last tensor are told; a huge text is refused") {
+  small_model const m;
+  spill(m.dir() / "mtp.safetensors", malformed::file("{" + malformed::entry("four", "U8", "[1]", "[0,1]") + "}", 3));
+  auto const opened = [&](cull::leniency const& allowed) {
+    return cull::detail::shard_opener{m.dir(), {"mtp.safetensors", "absent.safetensors"}, allowed}.open();
+  };
+  CHECK(code_of([&] { opened({}); }) == errc::trailing_data);
+  auto const found = opened({.trailing_data = true});
+  CHECK(found.tensors.size() == 4);
+  CHECK(found.shards.size() == 3);
+  REQUIRE(found.warnings.size() == 1);
+  CHECK(mentions(found.warnings[0], "mtp.safetensors: 2 bytes behind the last tensor"));
+  fs::resize_file(m.dir() / "model.safetensors.index.json", (std::uintmax_t{1} << 30) + 1);
+  CHECK(m.refusal().code() == errc::out_of_range);
 }
 
 TEST_CASE("open: a wrong total_size and a stray file are warnings") {

@@ -10,6 +10,8 @@
 
 #include <cull/checkpoint/header.hpp>
 
+#include <support/sanitized.hpp>
+
 #include "failures.hpp"
 #include "malformed.hpp"
 
@@ -51,9 +53,7 @@ TEST_CASE("malformed: every header has the answer that stands beside it") {
     auto const label = "row " + std::to_string(each.row) + ": " + each.name;
     CAPTURE(label);
     CHECK_MESSAGE(names.insert(label).second, "each case has a name of its own");
-#ifdef CULL_SANITIZED
-    if (each.large) continue;  // sizes are told without instruments; what they reach, small files reach too
-#endif
+    if (test_support::sanitized && each.large) continue;  // what they reach, small files reach too
     auto const bytes = each.bytes();
     auto const begin = std::clock();  // time of the processor, whatever else the machine does
     check_case(each, bytes);

@@ -46,7 +46,7 @@ struct small_job {
   /// Puts the sources into a file system and notes their state.
   template <class Io>
   void put_sources(Io& io) {
-    io.put("/work/here", "");
+    io.put("/disk/here", "");
     job.sources.clear();
     for (auto const& [name, text] : sources) {
       io.put("/model/" + name, text);

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include <support/faulty_io.hpp>
+#include <support/sanitized.hpp>
 
 #include "scratch.hpp"
 
@@ -77,11 +78,7 @@ TEST_CASE(
   CHECK(report.files == static_cast<std::int64_t>(contents(it.dir()).size()));
 }
 
-#ifdef CULL_SANITIZED
-constexpr int places = 20;  // a verify takes seconds there, and looks at the same code
-#else
-constexpr int places = 300;
-#endif
+constexpr int places = test_support::repeated(300, 10);
 
 TEST_CASE(
     "verify: any one changed byte, at random places over all files and "
@@ -107,7 +104,7 @@ TEST_CASE(
     flip(at->first, static_cast<std::size_t>(place));
   }
   for (auto const& [name, text] : files) {
-    for (int i = 0; i < 4; ++i) flip(name, static_cast<std::size_t>(random() % text.size()));
+    for (int i = 0; i < test_support::repeated(4, 1); ++i) flip(name, static_cast<std::size_t>(random() % text.size()));
     if (name.ends_with(".safetensors")) {
       for (std::size_t const at : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{40}}) flip(name, at);
     }

@@ -3,6 +3,9 @@
 // ends in an exception, frees what it took, and leaves no file that looks complete.
 #include <doctest/doctest.h>
 
+#include <malloc.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -20,7 +23,7 @@
 
 namespace {
 
-std::atomic<long> live{0}, countdown{-1};
+std::atomic<long> live{0}, live_bytes{0}, most_bytes{0}, countdown{-1};
 std::atomic<bool> fired{false};
 
 void* allocate(std::size_t size, std::size_t alignment) noexcept {
@@ -31,7 +34,9 @@ void* allocate(std::size_t size, std::size_t alignment) noexcept {
   void* const out = alignment > alignof(std::max_align_t)
                         ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)
                         : std::malloc(size > 0 ? size : 1);
-  if (out != nullptr) ++live;
+  if (out == nullptr) return out;
+  ++live;
+  most_bytes = std::max(most_bytes.load(), live_bytes += static_cast<long>(::malloc_usable_size(out)));
   return out;
 }
 void* allocate_or_throw(std::size_t size, std::size_t alignment) {
@@ -39,7 +44,10 @@ void* allocate_or_throw(std::size_t size, std::size_t alignment) {
   throw std::bad_alloc{};
 }
 void release(void* pointer) noexcept {
-  if (pointer != nullptr) --live;
+  if (pointer != nullptr) {
+    --live;
+    live_bytes -= static_cast<long>(::malloc_usable_size(pointer));
+  }
   std::free(pointer);
 }
 
@@ -128,6 +136,36 @@ TEST_CASE("memory: headers and indexes, good and bad") {
   auto const index =
       R"({"metadata":{"total_size":7,"more":[1]},"weight_map":{"b":"model-00001-of-00002.safetensors","a":"x.safetensors"}})";
   CHECK(fail_each([&] { cull::parse_index(index, "f"); }) > 10);
+}
+
+TEST_CASE("memory: no header takes more than ten times its size, good or bad") {
+  auto const times = [](std::string const& json) {
+    auto const bytes = malformed::file(json);
+    auto const before = live_bytes.load();
+    most_bytes = before;
+    try {
+      cull::parse_safetensors_header(bytes_of(bytes), bytes.size(), "f");
+    } catch (cull::error const&) {
+    }
+    return static_cast<double>(most_bytes - before) / static_cast<double>(bytes.size());
+  };
+  auto const list = [](auto const& member) {
+    std::string out;
+    for (int i = 0; i < 33'000; ++i) out += (i > 0 ? "," : "") + member(std::to_string(i));
+    return out;
+  };
+  auto const tensor = [](std::string const& name) { return malformed::entry(name, "U8", "[0]", "[0,0]"); };
+  auto const tensors = "{" + list(tensor);
+  for (auto const& json :
+       {tensors + "}", tensors + ",\"x\":1}", tensors + ",}", "{\"x\":1," + tensors.substr(1) + "}",
+        "{" + list([&](auto const& name) { return tensor("\\u0061" + name); }) + "}",
+        "{\"__metadata__\":{" + list([](auto const& key) { return "\"" + key + "\":\"\""; }) + "}}",
+        "{\"__metadata__\":{\"a\":\"\\n" + std::string(1'000'000, 'x') + "\"}}", "{\"" + std::string(1'000'000, 'x') + "\":1}"}) {
+    CAPTURE(json.substr(0, 60));
+    auto const taken = times(json);
+    CAPTURE(taken);
+    CHECK(taken <= 10);
+  }
 }
 
 TEST_CASE("memory: a file is written whole or not at all") {

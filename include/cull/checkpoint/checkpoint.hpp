@@ -48,6 +48,8 @@ class checkpoint {
   static checkpoint open(std::filesystem::path dir, open_options options = {});
 
   std::filesystem::path const& dir() const { return state_->dir; }
+  /// What it was opened with.
+  leniency const& allowed() const { return state_->allowed; }
   config_view const& config() const { return state_->config; }
   cull::family const& family() const { return state_->family; }
   /// The model's files, ascending by name; `tensor_info::shard` is a place in it.
@@ -147,6 +149,7 @@ class checkpoint {
  private:
   struct state {
     std::filesystem::path dir;
+    leniency allowed;
     config_view config;
     cull::family family;
     std::vector<safetensors_shard> shards;

@@ -27,6 +27,7 @@ class checkpoint_opener {
  public:
   explicit checkpoint_opener(std::filesystem::path dir, open_options options) : options_(std::move(options)) {
     s_->dir = std::move(dir);
+    s_->allowed = options_.allowed;
   }
 
   checkpoint open() {

@@ -19,6 +19,7 @@
 #include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/json.hpp>
 #include <cull/checkpoint/manifest.hpp>
+#include <cull/checkpoint/model_tree.hpp>
 #include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
 
@@ -104,7 +105,8 @@ inline std::string index_text(output_layout const& of, std::string const& source
 }
 
 /// Sorts the other files of the model's directory into those that are copied
-/// and weights that stay behind. Texts come first.
+/// and weights that stay behind. Texts come first. Throws `errc::outside_tree`
+/// where one would be copied through a link that leaves the model.
 inline void find_side_files(checkpoint const& model, output_layout& out) {
   namespace fs = std::filesystem;
   auto const written = [&](fs::path const& path) {
@@ -113,6 +115,7 @@ inline void find_side_files(checkpoint const& model, output_layout& out) {
     return path == manifest_file_name || path == index_file_name || std::any_of(out.texts.begin(), out.texts.end(), is_text) ||
            std::any_of(model.shards().begin(), model.shards().end(), is_shard);
   };
+  model_tree const tree{model.dir(), model.allowed()};
   for (fs::recursive_directory_iterator at{model.dir()}, end; at != end; ++at) {
     auto const path = at->path().lexically_relative(model.dir());
     if (path.filename().string().starts_with('.')) {
@@ -120,6 +123,7 @@ inline void find_side_files(checkpoint const& model, output_layout& out) {
     } else if (at->is_regular_file() && !written(path)) {
       auto const kind = path.extension().string();
       bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
+      if (!weights) tree.checked(at->path());
       (weights ? out.left_behind : out.side_files).push_back(path);
     }
   }

@@ -15,6 +15,7 @@
 
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/input_scales.hpp>
+#include <cull/checkpoint/model_tree.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/checkpoint/plan.hpp>
 #include <cull/checkpoint/plan_file.hpp>
@@ -119,9 +120,11 @@ class layout_maker {
 
   void add_texts() {
     out_->texts.push_back({"config.json", rewrite_config(names_, model_.config().text(), model_.config().file())});
+    model_tree const tree{model_.dir(), model_.allowed()};
     auto const quant = model_.dir() / "hf_quant_config.json";
     if (std::filesystem::exists(quant)) {
-      out_->texts.push_back({"hf_quant_config.json", rewrite_quant_config(names_, read_text(quant), quant.string())});
+      out_->texts.push_back(
+          {"hf_quant_config.json", rewrite_quant_config(names_, read_text(tree.checked(quant)), quant.string())});
     }
     auto const index = model_.dir() / index_file_name;
     bool const indexed = std::filesystem::exists(index);
