@@ -12,7 +12,8 @@ void add_model_options(CLI::App& verb, model_choice& choice) {
   std::vector<std::string> names;
   for (auto const& known : cull::leniency_names) names.emplace_back(known.text);
   verb.add_option("--allow", choice.allowed, "what a strict reader refuses and this model has; see docs/malformed.md")
-      ->check(CLI::IsMember(names));
+      ->check(CLI::IsMember(names))
+      ->allow_extra_args(false);
   verb.add_flag("--adopt-unindexed", choice.adopt_unindexed, "take tensors that the index omits, as --allow adopt-unindexed");
 }
 

@@ -256,6 +256,29 @@ TEST_CASE("open: links of a hub's cache work, links that leave the tree only on 
   CHECK(m.open().tensors.size() == 3);
 }
 
+TEST_CASE("safetensors_file: what is asked of one file") {
+  small_model const m;
+  auto const file = cull::safetensors_file::open(m.dir() / "a.safetensors");
+  CHECK(file.size() == fs::file_size(m.dir() / "a.safetensors"));
+  CHECK(file.data_begin() == file.size() - 4);
+  CHECK(file.metadata().empty());
+  REQUIRE(file.tensors().size() == 2);
+  CHECK(file.find("three") == nullptr);
+  CHECK(file.require("two").begin == file.data_begin() + 2);
+  auto const missing = failure_of([&] { file.require("three"); });
+  CHECK(missing.code() == errc::not_found);
+  CHECK(missing.where().tensor == "three");
+  cull::source_file first{m.dir() / "a.safetensors"};
+  cull::source_file moved{std::move(first)};
+  moved = cull::source_file{m.dir() / "b.safetensors"};
+  CHECK(moved.path() == m.dir() / "b.safetensors");
+  std::vector<std::byte> whole(static_cast<std::size_t>(moved.size()));
+  moved.read(0, whole);
+  CHECK(slurp(moved.path()) == std::string{reinterpret_cast<char const*>(whole.data()), whole.size()});
+  cull::detail::check_shard_name("a.safetensors", "f");
+  CHECK(code_of([] { cull::detail::check_shard_name("../a.safetensors", "f"); }) == errc::bad_shard_name);
+}
+
 TEST_CASE("source: a file that shrinks or changes is an error, not a signal") {
   small_model const m;
   auto const path = m.dir() / "a.safetensors";

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "scratch.hpp"
 
@@ -141,4 +143,30 @@ TEST_CASE("observation files: every changed byte is noticed") {
   }
   CHECK(accepted == 0);
   CHECK(by_checksum > 100);
+}
+
+TEST_CASE("observation files: the digest of the data is of sequences and settings, however they came together") {
+  auto const digest_of = [](std::vector<std::array<std::uint64_t, 2>> sequences, std::string const& settings,
+                            std::string const& model = "m") {
+    return cull::data_digest({model, settings, std::move(sequences)});
+  };
+  auto const whole = digest_of({{1, 2}, {1, 3}, {4, 0}}, "precision=f32");
+  CHECK(whole.size() == 32);
+  CHECK(whole.find_first_not_of("0123456789abcdef") == std::string::npos);
+  CHECK(digest_of({{1, 2}, {1, 3}, {4, 0}}, "precision=f32", "another") == whole);
+  std::set<std::string> all{whole};
+  for (auto const& other :
+       {digest_of({{1, 2}, {1, 3}}, "precision=f32"), digest_of({{1, 2}, {1, 3}, {4, 1}}, "precision=f32"),
+        digest_of({{1, 2}, {1, 3}, {4, 0}}, "precision=bf16"), digest_of({}, "precision=f32"), digest_of({}, "")}) {
+    CHECK(all.insert(other).second);
+  }
+
+  auto const observed = [](std::vector<std::array<std::uint64_t, 2>> sequences) {
+    auto seen = filled({});
+    seen.provenance().sequences = std::move(sequences);
+    return seen;
+  };
+  auto const one = observed({{1, 2}, {4, 0}}), two = observed({{1, 3}}), both = observed({{1, 2}, {1, 3}, {4, 0}});
+  CHECK(cull::data_digest(cull::merge(one, two).provenance()) == cull::data_digest(both.provenance()));
+  CHECK(cull::data_digest(cull::merge(two, one).provenance()) == cull::data_digest(both.provenance()));
 }

@@ -8,14 +8,13 @@
 namespace {
 
 using namespace checkpoint_test;
-using nlohmann::ordered_json;
 
 /// A copy of the model in which one JSON file was changed.
 template <class Change>
 cull::error opened_with(std::string const& file, Change&& change) {
   scratch_folder const folder;
   copy_tree(model_dir(), folder / "m");
-  auto json = ordered_json::parse(slurp(folder / "m" / file));
+  auto json = nlohmann::json::parse(slurp(folder / "m" / file));
   change(json);
   spill(folder / "m" / file, json.dump());
   return failure_of([&] { cull::checkpoint::open(folder / "m"); });

@@ -78,7 +78,7 @@ TEST_CASE(
   CHECK(report.files == static_cast<std::int64_t>(contents(it.dir()).size()));
 }
 
-constexpr int places = test_support::repeated(300, 10);
+constexpr int places = test_support::repeated(300, 3);
 
 TEST_CASE(
     "verify: any one changed byte, at random places over all files and "
@@ -105,7 +105,7 @@ TEST_CASE(
   }
   for (auto const& [name, text] : files) {
     for (int i = 0; i < test_support::repeated(4, 1); ++i) flip(name, static_cast<std::size_t>(random() % text.size()));
-    if (name.ends_with(".safetensors")) {
+    if (name.ends_with(".safetensors") && !(test_support::sanitized && name.find("-00001-") == std::string::npos)) {
       for (std::size_t const at : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{40}}) flip(name, at);
     }
   }
@@ -114,7 +114,9 @@ TEST_CASE(
 
 TEST_CASE("verify: a byte lost or gained at the end of any file") {
   pruned_copy const it;
+  int number = 0;
   for (auto const& entry : contents(it.dir())) {
+    if (number++ % test_support::repeated(1, 3) != 0) continue;
     auto const& name = entry.first;
     auto const& text = entry.second;
     CAPTURE(name);

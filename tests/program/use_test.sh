@@ -45,5 +45,24 @@ grep -q /nonexistent <<<"$(field "$work/error.json" 'd["error"]')" || die "no er
 "$cull" inspect "$model" --json >"$work/inspect.json"
 equals "$(field "$work/inspect.json" 'd["family"], d["experts"], d["moe_layers"], d["mtp_layers"], d["ledger"]["bytes"], d["warnings"]')" \
   "('glm_moe_dsa', 64, [1, 2, 3, 4, 5], [5], 5953920, [])"
+# What a strict reader refuses has a name, and is taken where that name is allowed, from reading to the proof of what was written.
+mkdir "$work/odd"
+cp "$model"/* "$work/odd"
+printf xyz >>"$work/odd/model-00001-of-00003.safetensors"
+echo secret >"$work/secret"
+"$cull" inspect "$work/odd" --json >"$work/error.json" 2>/dev/null && die "exit status 0"
+equals "$(field "$work/error.json" 'd["code"], d["byte"], d["file"][-32:]')" \
+  "('trailing_data', $(stat -c %s "$model/model-00001-of-00003.safetensors"), 'model-00001-of-00003.safetensors')"
+expect 2 "trailing-data" "$cull" inspect "$work/odd" --allow everything
+"$cull" plan "$model" --criterion random --keep 42 --out "$work/plan.json" >/dev/null
+allowed() { local verb=$1; shift; "$cull" "$verb" "$work/odd" --allow trailing-data "$@" >/dev/null; }
+allowed apply "$work/plan.json" --out "$work/out"
+allowed verify "$work/plan.json" "$work/out"
+expect 0 "layers" "$cull" inspect "$work/out"
+ln -s ../secret "$work/odd/notes.txt"
+expect 1 "outside-links" "$cull" apply "$work/odd" --allow trailing-data "$work/plan.json" --out "$work/linked"
+absent "$work/linked.partial"
+allowed apply --allow outside-links "$work/plan.json" --out "$work/linked"
+equals "$(cat "$work/linked/notes.txt")" secret
 [[ ! -w /dev/full ]] || expect 1 "standard output" bash -c "'$cull' inspect '$model' >/dev/full"
 finish

@@ -20,10 +20,10 @@ namespace detail {
 /// What a quantisation config has to say about a converted model.
 struct quantized_parts {
   expert_storage experts = expert_storage::bf16;
-  bool input_scales = false;                ///< every expert has one
-  std::vector<std::string> plain_modules;   ///< matrices that are not quantised, by name
-  std::vector<std::string> expert_modules;  ///< "model.layers.1.mlp.experts", of every MoE layer
-  bool others_quantized = false;            ///< modules that are not converted, and stored in a quantised format
+  bool input_scales = false;                     ///< every expert has one
+  std::vector<std::string> plain_modules = {};   ///< matrices that are not quantised, by name
+  std::vector<std::string> expert_modules = {};  ///< "model.layers.1.mlp.experts", of every MoE layer
+  bool others_quantized = false;                 ///< modules that are not converted, and stored in a quantised format
 };
 
 inline json nvfp4_tensor_config(expert_storage of, bool activations) {
