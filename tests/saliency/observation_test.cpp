@@ -159,6 +159,20 @@ TEST_CASE("standard_error_of_sum: deviations of sequences from their mean, those
   }
 }
 
+TEST_CASE("standard_error_of_sum: sums whose squares are beyond 2^64, and weights that make them so") {
+  std::vector<token> tokens;
+  for (int s = 0; s < 3; ++s) tokens.push_back({{0, 1}, {1.f, 1.f}, {(s + 1) * 0x1p40, 1.0}, 1, s, 0});
+  cull::observation seen{cull::on_cpu{}, {.layers = {3}, .experts = 4}, cull::weight, cull::norm};
+  add(seen, 3, tokens);
+  seen.finish();
+  CHECK(seen.rejected() == 0);
+  // 1, 2 and 3 times 2^40 about their mean.
+  auto const wanted = std::sqrt(1.5 * 2) * 0x1p40;
+  CHECK(seen.sums(3, 0).standard_error_of_sum(cull::norm, 3) == doctest::Approx(wanted));
+  CHECK(cull::weighted(seen, 64).sums(3, 0).standard_error_of_sum(cull::norm, 3) == doctest::Approx(64 * wanted));
+  CHECK_THROWS_AS(cull::weighted(seen, 1e9), cull::error);
+}
+
 TEST_CASE("observation: a measure of one's own has errors where it asks for them, and only there") {
   cull::observation seen{cull::on_cpu{}, {.layers = {3}, .experts = 4}, cull::weight, gate_halved{}, gate_cubed{}};
   std::vector<int> const sequences{0, 0, 1, 2};

@@ -16,7 +16,7 @@ namespace detail {
 
 inline void scale_sum(exact_sum& sum, double factor) {
   exact_sum scaled;
-  if (scaled.try_add(sum.value() * factor) != sum_status::added) {
+  if (!add_wide(scaled, sum.value() * factor)) {
     throw error{errc::out_of_range, "weighted: a sum times " + std::to_string(factor) + " is out of range"};
   }
   sum = scaled;
@@ -26,7 +26,7 @@ inline void scale_sum(exact_sum& sum, double factor) {
 
 /// What the observation would be had every token weighed `factor` times as much, each sum rounded to f64: for merging several
 /// calibrations with a weight each. Counts of tokens and maxima stay. Not for files: sequences keep the digests of their own
-/// weights. Throws `errc::out_of_range` for a factor that is not positive and finite, or where a sum becomes 2^64 or more.
+/// weights. Throws `errc::out_of_range` for a factor that is not positive and finite, or where a sum becomes 2^96 or more.
 template <measure... Measures>
 observation<Measures...> weighted(observation<Measures...> seen, double factor) {
   if (!(factor > 0) || !std::isfinite(factor)) {
