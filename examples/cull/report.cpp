@@ -39,8 +39,10 @@ void add_report(CLI::App& app, console& out, action& run) {
   verb->add_option("--model", o->model, "directory of the source model, for bytes and serving checks");
   add_model_options(*verb, o->choice);
   verb->add_option("--keep", o->keep, "show this cut where there is no plan")->check(CLI::Range(1, 65536));
+  std::vector<std::string> names{cull::criteria::names.begin(), cull::criteria::names.end()};
+  names.insert(names.end(), cull::criteria::block_names.begin(), cull::criteria::block_names.end());
   verb->add_option("--criterion", o->from.criterion, "what scores the experts (default: the plan's, or reap)")
-      ->check(CLI::IsMember(std::vector<std::string>{cull::criteria::names.begin(), cull::criteria::names.end()}));
+      ->check(CLI::IsMember(names));
   verb->add_option("--title", o->from.title, "of the page (default: the model's name)");
   o->output.add_to(*verb, "page to write (HTML)");
   verb->callback([=, &out, &run] {

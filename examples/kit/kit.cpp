@@ -2,9 +2,13 @@
 #include "kit.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <report/gather.hpp>
 #include <report/html.hpp>
+#include <report/ledger.hpp>
+#include <report/measure_names.hpp>
 #include <report/page.hpp>
 
 #include "kit_templates.hpp"
@@ -68,8 +72,13 @@ void add_sizes(request const& from, values& to) {
   auto const written = cull::checkpoint::open(from.dir, {.family = from.model.family()});
   std::uint64_t files = 0;
   for (auto const& entry : fs::recursive_directory_iterator{from.dir}) files += entry.is_regular_file() ? entry.file_size() : 0;
-  to["before"] = std::to_string(from.model.experts());
-  to["kept"] = std::to_string(kept.begin()->second.size());
+  std::vector<int> before, after;
+  for (auto const& [layer, ids] : kept) {
+    before.push_back(from.model.experts(layer));
+    after.push_back(static_cast<int>(ids.size()));
+  }
+  to["before"] = report::range_text(before);
+  to["kept"] = report::range_text(after);
   to["top_k"] = std::to_string(from.model.router().top_k);
   to["layers_before"] = std::to_string(from.model.moe_layers().size());
   to["layers"] = std::to_string(kept.size());
@@ -79,11 +88,44 @@ void add_sizes(request const& from, values& to) {
   to["bytes_files"] = exact_size(files);
 }
 
+/// For a model whose layers keep different numbers of experts.
+void add_uneven(request const& from, values& to) {
+  auto const kept = cull::keep_sets(from.model, from.plan);
+  auto const same = [&](auto const& l) { return l.second.size() == kept.begin()->second.size(); };
+  to["uneven_counts"] = to["uneven_limit"] = "";
+  if (std::all_of(kept.begin(), kept.end(), same)) return;
+  std::string heads = "| layer |", line = "|---|", counts = "| experts |";
+  std::size_t total = 0;
+  for (auto const& [layer, ids] : kept) {
+    heads += " " + std::to_string(layer) + " |";
+    line += "---|";
+    counts += " " + std::to_string(ids.size()) + " |";
+    total += ids.size();
+  }
+  auto const& key = from.model.family().per_layer_key;
+  to["uneven_counts"] = "\nThe layers keep different numbers, " +
+                        report::fixed(static_cast<double>(total) / static_cast<double>(kept.size()), 1) + " on average:\n\n" +
+                        heads + "\n" + line + "\n" + counts + "\n";
+  to["uneven_limit"] = "**Only engines that read `" + key +
+                       "` of `config.json` can load this model**: stock vLLM and SGLang build every layer with one number of "
+                       "experts. The compose file needs an image whose vLLM reads it: set `VLLM_IMAGE`.\n\n";
+}
+
 std::string method_of(std::string const& criterion) {
   if (criterion == "reap")
     return "REAP (Lasby et al. 2025): an expert's score is the mean, over the tokens that the model's own router sends to it, of "
            "its gate times the "
            "norm of its output. The best of every layer stay. No overlay protects experts by frequency.";
+  if (criterion == "easy_ep")
+    return "EASY-EP (Dong et al. 2025): an expert's score is the sum, over the tokens that the model's own router sends to it, "
+           "of its "
+           "gate times the norm of its output, each times how far the layer's routed output turns that token's residual. The "
+           "best of "
+           "every layer stay.";
+  if (criterion == "leave_one_out")
+    return "Leave one out: an expert's score is the sum, over the tokens that the model's own router sends to it, of the squared "
+           "change of the layer's routed output when it alone is gone and the router chooses among the others. The best of every "
+           "layer stay.";
   if (criterion.empty()) return "The keep-sets were made elsewhere; cull applied them.";
   if (criterion == "random") return "Experts were drawn at random: a baseline to compare with, not a model to use.";
   return "The experts of every layer with the highest `" + criterion + "` stay.";
@@ -106,51 +148,74 @@ std::string calibration_of(report::figures const& figures) {
          rows;
 }
 
-std::string quality_of(report::figures const& figures) {
-  if (figures.models.empty()) return "Not measured yet: give the kit what `cull eval --json` prints.";
-  std::string head = "| |", line = "|---|", rows;
-  for (auto const& m : figures.models) {
-    head += " " + m.name + " |";
-    line += "---|";
-  }
-  auto const value = [](report::rate const& r) {
-    auto out = report::fixed(r.value, 4);
-    if (r.low && r.high) out += " (" + report::fixed(*r.low, 4) + " to " + report::fixed(*r.high, 4) + ")";
-    return out;
-  };
-  auto const row = [&](std::string const& name, auto&& find) {
-    rows += "| " + name + " |";
-    for (auto const& m : figures.models) {
-      auto const found = find(m);
-      rows += " " + (found ? value(*found) : std::string{"–"}) + " |";
+/// A row of the card's table: one figure of every model.
+struct quality_row {
+  std::string name;
+  bool share;
+  std::vector<std::optional<report::rate>> values;
+};
+
+/// Every figure that any model has; the first has no distance from itself.
+std::vector<quality_row> quality_rows(report::figures const& figures) {
+  std::vector<quality_row> out;
+  auto const put = [&](std::string const& name, std::string const& measure, std::size_t model, report::rate const& value) {
+    auto row = std::find_if(out.begin(), out.end(), [&](auto const& r) { return r.name == name; });
+    if (row == out.end()) {
+      auto const models = figures.models.size();
+      row = out.insert(out.end(), {name, report::is_share(measure), std::vector<std::optional<report::rate>>(models)});
     }
-    rows += "\n";
+    row->values[model] = value;
   };
-  for (auto const& [measure, domains] : figures.models[0].by_domain) {
-    for (auto const& [domain, ignored] : domains) {
-      row(measure + ", " + domain,
-          [&, measure = measure, domain = domain](report::evaluated_model const& m) -> std::optional<report::rate> {
-            for (auto const& [key, each] : m.by_domain) {
-              if (key == measure && each.contains(domain)) return each.at(domain);
-            }
-            return {};
-          });
+  for (std::size_t m = 0; m < figures.models.size(); ++m) {
+    for (auto const& [measure, group] : figures.models[m].groups) {
+      if (measure.ends_with("_by_position")) continue;  // the report has them
+      for (auto const& [name, value] : group) put(report::measure_name(measure) + ", " + name, measure, m, value);
     }
+    for (auto const& [measure, value] : figures.models[m].rates) put(report::measure_name(measure), measure, m, value);
   }
-  for (auto const& [name, ignored] : figures.models[0].rates) {
-    row(name, [&, name = name](report::evaluated_model const& m) -> std::optional<report::rate> {
-      for (auto const& [key, each] : m.rates) {
-        if (key == name) return each;
-      }
-      return {};
-    });
-  }
-  return head + "\n" + line + "\n" + rows +
-         "\n`nats`: nats per token on held-out texts, lower is better. Shares are of all prompts.";
+  return out;
 }
 
-std::string doubt_of(report::figures const& figures) {
-  if (!figures.has_observation) return "How sure they are is not known here.";
+std::string quality_of(report::figures const& figures) {
+  if (figures.models.empty()) return "Not measured yet: give the kit what `cull eval --json` prints.";
+  std::string out = "| |", line = "|---|";
+  for (auto const& m : figures.models) {
+    out += " " + m.name + " |";
+    line += "---|";
+  }
+  out += "\n" + line + "\n";
+  for (auto const& row : quality_rows(figures)) {
+    auto const one = [&](double v) { return row.share ? report::percent(v, 2) : report::fixed(v, 4); };
+    out += "| " + row.name + " |";
+    for (auto const& v : row.values) {
+      if (!v) out += " – |";
+      if (v) out += " " + one(v->value) + (v->low && v->high ? " (" + one(*v->low) + " to " + one(*v->high) + ")" : "") + " |";
+    }
+    out += "\n";
+  }
+  return out +
+         "\nOn held-out texts and prompts; in brackets 95 % intervals. `nats per token` and the divergence: lower is better. "
+         "Shares of "
+         "prompts are of all prompts.";
+}
+
+/// "Half of the layers would be settled with 120 sequences more. ", where a number would do it.
+std::string settling_of(report::figures const& figures) {
+  std::vector<double> more;
+  for (auto const& l : figures.layers) {
+    if (l.cut && l.to_settle) more.push_back(*l.to_settle);
+  }
+  if (more.empty()) return {};
+  std::sort(more.begin(), more.end());
+  double const middle = more[(more.size() - 1) / 2];
+  if (!std::isfinite(middle)) return {};
+  return "The cuts of half of the layers would be settled with " + report::grouped(static_cast<std::int64_t>(middle)) +
+         " sequences more like these. ";
+}
+
+std::string doubt_of(report::figures const& figures, std::string const& planned_by) {
+  if (!figures.has_observation || figures.criterion != planned_by) return "How sure they are is not known here.";
+  if (!figures.has_errors) return "A greatest norm has no standard error, so how sure the choice is cannot be said.";
   std::int64_t close = 0, starving = 0, experts = 0;
   for (auto const& layer : figures.layers) {
     for (auto const& x : layer.experts) {
@@ -162,7 +227,7 @@ std::string doubt_of(report::figures const& figures) {
   return "Of " + report::grouped(experts) + " experts, " + report::grouped(close) +
          " lie within 1.96 standard errors of their layer's cut: another set of the "
          "same size could have chosen otherwise. " +
-         report::grouped(starving) + " had fewer than 32 tokens.";
+         settling_of(figures) + report::grouped(starving) + " had fewer than 32 tokens.";
 }
 
 report::request page_request(request const& from) {
@@ -187,6 +252,7 @@ contents make(request const& from) {
   bool const set_sampling = !from.keep_sampling && generation.changed;
   values v{{"name", own_name(from.dir)}, {"base", own_name(from.model.dir())}, {"container", container_name(own_name(from.dir))}};
   add_sizes(from, v);
+  add_uneven(from, v);
   add_serving(from, config, v);
   v["license_line"] = "";
   bool const nvfp4 = from.model.config().text().find("NVFP4") != std::string::npos;
@@ -197,7 +263,7 @@ contents make(request const& from) {
   v["method"] = method_of(from.plan.criterion);
   v["calibration"] = calibration_of(figures);
   v["quality"] = quality_of(figures);
-  v["doubt"] = doubt_of(figures);
+  v["doubt"] = doubt_of(figures, from.plan.criterion);
   v["report_line"] = "`cull-report.html` shows every layer's scores, what was dropped, and how sure the choice is.";
   v["temperature"] = report::significant(sampling.temperature);
   v["top_p"] = report::significant(sampling.top_p);

@@ -99,8 +99,9 @@ std::string data_json(figures const& of) {
   for (auto const& l : of.layers) {
     out += out.empty() ? "" : ",\n";
     out += "{\"layer\":" + std::to_string(l.layer) + ",\"name\":\"" + name_of(l) + "\",\"keeps\":" + std::to_string(l.kept) +
-           ",\"cut\":" + optional(l.cut) + ",\"margin\":" + optional(l.margin) + ",\"mass_dropped\":" + exact(l.mass_dropped) +
-           ",\"traffic_dropped\":" + exact(l.traffic_dropped) +
+           ",\"cut\":" + optional(l.cut) + ",\"margin\":" + optional(l.margin) +
+           ",\"to_settle\":" + optional(l.to_settle && std::isfinite(*l.to_settle) ? l.to_settle : std::nullopt) +
+           ",\"mass_dropped\":" + exact(l.mass_dropped) + ",\"traffic_dropped\":" + exact(l.traffic_dropped) +
            ",\"scores\":" + list(l, [](auto const& x) { return exact(x.score); }) +
            ",\"errors\":" + list(l, [](auto const& x) { return significant(x.error, 6); }) +
            ",\"traffic\":" + list(l, [](auto const& x) { return exact(x.traffic); }) +

@@ -94,13 +94,11 @@ std::string profile(figures const& of) {
   return svg(cut_width, cut_height, "chart", "Mass and traffic dropped by layer", f.drawn);
 }
 
-std::int64_t number_of(layer_figures const& layer, bool expert_figures::*member) {
-  return std::count_if(layer.experts.begin(), layer.experts.end(), [&](auto const& x) { return x.*member; });
-}
-
 std::string layer_table(figures const& of) {
   table out{"layers",
-            {"layer", "experts", "kept", "margin at the cut", "mass dropped", "traffic dropped", "close to the cut", "starving"}};
+            {"layer", "experts", "kept", "margin at the cut", "mass dropped", "traffic dropped", "close to the cut", "starving",
+             "sequences more to settle"}};
+  auto const optional = [](std::optional<std::int64_t> const& n) { return n ? number_cell(*n) : cell{"–", "null"}; };
   for (auto const& l : of.layers) {
     std::vector<cell> row{{std::to_string(l.layer) + (l.is_mtp ? " (MTP)" : ""), std::to_string(l.layer)},
                           number_cell(l.experts_before),
@@ -109,11 +107,10 @@ std::string layer_table(figures const& of) {
     if (of.has_observation) {
       row.push_back(number_cell(l.mass_dropped, percent(l.mass_dropped, 2)));
       row.push_back(number_cell(l.traffic_dropped, percent(l.traffic_dropped, 2)));
-      row.push_back(number_cell(number_of(l, &expert_figures::close)));
-      row.push_back(number_cell(number_of(l, &expert_figures::starving)));
     } else {
-      row.resize(8, cell{"–", "null"});
+      row.resize(6, cell{"–", "null"});
     }
+    row.insert(row.end(), {of.has_errors ? optional(l.close) : cell{"–", "null"}, optional(l.starving), settle_cell(of, l)});
     out.rows.push_back(std::move(row));
   }
   return to_html(out);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "html.hpp"
 #include "sections.hpp"
@@ -14,12 +15,6 @@ constexpr struct { double width = 860, left = 46, right = 848, top = 10; } area;
 
 bool has_doubt(layer_figures const& layer) {
   return layer.cut && std::any_of(layer.experts.begin(), layer.experts.end(), [](auto const& x) { return x.close; });
-}
-
-bool has_errors(figures const& of) {
-  return std::any_of(of.layers.begin(), of.layers.end(), [](auto const& l) {
-    return std::any_of(l.experts.begin(), l.experts.end(), [](auto const& x) { return x.error > 0; });
-  });
 }
 
 /// Distance from the cut, relative to it.
@@ -62,6 +57,24 @@ std::string forest(figures const& of) {
                       {"data-reach", exact(reach)}}));
 }
 
+/// What it would take to be sure of the cut.
+std::string settling(figures const& of) {
+  std::vector<double> more;
+  for (auto const& l : of.layers) {
+    if (of.has_errors && l.cut && l.to_settle) more.push_back(*l.to_settle);
+  }
+  if (more.empty()) return {};
+  std::sort(more.begin(), more.end());
+  auto const number = [](double n) {
+    return std::isfinite(n) ? grouped(static_cast<std::int64_t>(n)) : std::string{"no number"};
+  };
+  auto const settled = std::count(more.begin(), more.end(), 0.0);
+  return element("p", count_of(settled, "layer is", "layers are") + " settled. Half of all " +
+                          count_of(std::ssize(more), "layer", "layers") + " would be with " +
+                          number(more[(more.size() - 1) / 2]) + " sequences more like these, all of them with " +
+                          number(more.back()) + ": errors shrink with the root of their number.");
+}
+
 template <class Wanted>
 std::string ids(layer_figures const& layer, Wanted&& wanted) {
   std::string out;
@@ -72,7 +85,9 @@ std::string ids(layer_figures const& layer, Wanted&& wanted) {
 }
 
 std::string doubt_table(figures const& of) {
-  table out{"doubt-table", {"layer", "close, kept", "close, dropped", "starving, kept", "starving, dropped", "never chosen"}};
+  table out{"doubt-table",
+            {"layer", "close, kept", "close, dropped", "starving, kept", "starving, dropped", "never chosen",
+             "sequences more to settle"}};
   for (auto const& l : of.layers) {
     auto const cell_of = [&](auto&& wanted) {
       auto const n = std::count_if(l.experts.begin(), l.experts.end(), wanted);
@@ -83,7 +98,8 @@ std::string doubt_table(figures const& of) {
                         cell_of([](auto const& x) { return x.close && !x.kept; }),
                         cell_of([](auto const& x) { return x.starving && x.kept; }),
                         cell_of([](auto const& x) { return x.starving && !x.kept; }),
-                        cell_of([](auto const& x) { return x.tokens == 0; })});
+                        cell_of([](auto const& x) { return x.tokens == 0; }),
+                        settle_cell(of, l)});
   }
   return to_html(out);
 }
@@ -96,8 +112,12 @@ std::string doubt_section(figures const& of) {
   if (std::any_of(of.layers.begin(), of.layers.end(), has_doubt)) {
     out += legend({{"keep", "kept"}, {"drop", "dropped"}}) + forest(of);
   } else {
-    out += element("p", has_errors(of) ? "No expert's interval reaches the cut." : "This criterion has no standard error here.");
+    out += element("p", of.has_errors ? "No expert's interval reaches the cut."
+                                      : "By " + escaped(of.criterion) +
+                                            " nothing can be said about chance: how a maximum scatters does not follow from "
+                                            "sums, so it has no standard error.");
   }
+  out += settling(of);
   out += element("details", element("summary", "The experts, by layer") + doubt_table(of));
   return section("doubt", "Ties and starving experts",
                  "Experts whose score is within 1.96 standard errors of the cut (tokens of one sequence are not independent; the "

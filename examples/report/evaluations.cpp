@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluations.hpp"
 
+#include <algorithm>
 #include <optional>
+#include <string_view>
 
 namespace report {
 namespace {
@@ -22,31 +24,63 @@ json const* member(json const* of, std::string const& key) {
   return of != nullptr && of->is_object() && of->contains(key) ? &of->at(key) : nullptr;
 }
 
-/// An object whose every member is a figure: one measure, by domain.
-std::map<std::string, rate> domains_of(json const& value, json const* intervals) {
-  std::map<std::string, rate> out;
+using rates = std::vector<std::pair<std::string, rate>>;
+
+/// Numbers by value, words as they come.
+void sort_numbers(rates& of) {
+  auto const is_number = [](auto const& r) { return r.first.find_first_not_of("0123456789") == std::string::npos; };
+  if (!std::all_of(of.begin(), of.end(), is_number)) return;
+  std::stable_sort(of.begin(), of.end(), [](auto const& a, auto const& b) {
+    return a.first.size() != b.first.size() ? a.first.size() < b.first.size() : a.first < b.first;
+  });
+}
+
+/// An object whose every member is a figure: one measure, by domain or by number of drafts.
+rates group_of(json const& value, json const* intervals) {
+  rates out;
   if (!value.is_object()) return out;
-  for (auto const& [domain, each] : value.items()) {
-    auto const found = rate_of(each, member(intervals, domain));
+  for (auto const& [name, each] : value.items()) {
+    auto const found = rate_of(each, member(intervals, name));
     if (!found) return {};
-    out.emplace(domain, *found);
+    out.emplace_back(name, *found);
   }
+  sort_numbers(out);
   return out;
 }
 
-/// The distance from another model, token by token: of all, and by domain.
+/// "64" as "64 to 127", the range of positions that begins there.
+std::string position_name(std::string const& first) {
+  auto const from = std::stoll(first);
+  return first + " to " + std::to_string(from == 0 ? 15 : 2 * from - 1);
+}
+
+/// One figure of the distance from another model, by domain, position or part of the text.
+void add_distances(json const& versus, std::string const& key, evaluated_model& to) {
+  for (auto const* by : {"by_domain", "by_position", "by_part"}) {
+    auto const* const parts = member(&versus, by);
+    rates out;
+    if (parts == nullptr || !parts->is_object()) continue;
+    for (auto const& [name, each] : parts->items()) {
+      if (!each.is_object()) continue;
+      if (auto const found = rate_of(each.value(key, json{}), member(member(&each, "intervals"), key)))
+        out.emplace_back(name, *found);
+    }
+    sort_numbers(out);
+    for (auto& [name, value] : out) {
+      if (std::string_view{by} == "by_position") name = position_name(name);
+      if (std::string_view{by} == "by_part") name += " </think>";
+    }
+    auto const suffix = std::string_view{by} == "by_domain" ? std::string{} : "_" + std::string{by};
+    if (!out.empty()) to.groups.emplace_back(key + suffix, std::move(out));
+  }
+}
+
+/// The distance from another model, token by token.
 void add_distance(json const& versus, evaluated_model& to) {
-  for (auto const* key : {"kl", "top1"}) {
+  for (std::string const key : {"kl", "top1"}) {
     if (!versus.contains(key)) continue;
     if (auto const all = rate_of(versus.at(key), member(member(&versus, "intervals"), key))) to.rates.emplace_back(key, *all);
-    auto const* const domains = member(&versus, "by_domain");
-    std::map<std::string, rate> by_domain;
-    if (domains == nullptr) continue;
-    for (auto const& [domain, each] : domains->items()) {
-      if (auto const found = rate_of(each.value(key, json{}), member(member(&each, "intervals"), key)))
-        by_domain.emplace(domain, *found);
-    }
-    to.by_domain.emplace_back(key, std::move(by_domain));
+    add_distances(versus, key, to);
   }
 }
 
@@ -59,8 +93,8 @@ evaluated_model model_of(json const& root, std::string name) {
       if (value.is_object()) add_distance(value, out);
     } else if (auto const one = rate_of(value, member(intervals, key))) {
       out.rates.emplace_back(key, *one);
-    } else if (auto by_domain = domains_of(value, member(intervals, key)); !by_domain.empty()) {
-      out.by_domain.emplace_back(key, std::move(by_domain));
+    } else if (auto group = group_of(value, member(intervals, key)); !group.empty()) {
+      out.groups.emplace_back(key, std::move(group));
     }
   }
   return out;

@@ -28,10 +28,12 @@ struct layer_figures {
   bool is_mtp = false;
   std::vector<expert_figures> experts = {};  ///< empty where there is a plan and no observation
   std::int64_t experts_before = 0, kept = 0;
-  std::optional<double> margin = {};  ///< (last kept - first dropped) / last kept
-  std::optional<double> cut = {};     ///< between the lowest kept and the highest dropped score
-  double mass_dropped = 0;            ///< share of the layer's mass
-  double traffic_dropped = 0;         ///< share of its routed token weight
+  std::optional<double> margin = {};     ///< (last kept - first dropped) / last kept
+  std::optional<double> cut = {};        ///< between the lowest kept and the highest dropped score
+  double mass_dropped = 0;               ///< share of the layer's mass
+  double traffic_dropped = 0;            ///< share of its routed token weight
+  std::optional<double> to_settle = {};  ///< sequences more that would settle the cut; infinite where scores are equal
+  std::optional<std::int64_t> close = {}, starving = {};  ///< numbers of experts, as the plan noted or the observation says
 };
 
 /// A keep-set of every layer, by whom.
@@ -55,7 +57,8 @@ struct rate {
 /// One model of an evaluation: named figures, some per domain.
 struct evaluated_model {
   std::string name;
-  std::vector<std::pair<std::string, std::map<std::string, rate>>> by_domain = {};  ///< measure, then domain
+  /// Measure, then domain (or number of drafts, position, part of the text), in the order to show them.
+  std::vector<std::pair<std::string, std::vector<std::pair<std::string, rate>>>> groups = {};
   std::vector<std::pair<std::string, rate>> rates = {};
 };
 
@@ -79,6 +82,7 @@ struct input_file {
 struct figures {
   std::string title;
   std::string criterion;
+  bool has_errors = true;  ///< whether the criterion's scores have standard errors
   std::string model_digest;
   std::vector<std::pair<std::string, std::string>> facts = {};  ///< name and text: of the calibration, of the model
   std::vector<layer_figures> layers = {};

@@ -8,12 +8,12 @@
 #include "evaluations.hpp"
 #include "html.hpp"
 #include "ledger.hpp"
+#include "observed.hpp"
 
 namespace report {
 namespace {
 
 namespace fs = std::filesystem;
-using observed = std::pair<std::string, cull::default_observation>;
 using planned = std::pair<std::string, cull::pruning_plan>;
 
 /// What the files hold.
@@ -22,9 +22,6 @@ struct contents {
   std::vector<planned> plans;
   std::optional<cull::checkpoint> model;
 };
-
-constexpr double two_sided_95 = 1.96;
-constexpr std::int64_t few_tokens = 32;
 
 /// term.obs.safetensors as "term".
 std::string label_of(fs::path const& path) {
@@ -62,13 +59,16 @@ void read_json(fs::path const& path, std::string const& text, contents& in, figu
 }
 
 void read_file(fs::path const& path, contents& in, figures& out) {
+  if (fs::is_directory(path)) {
+    throw cull::error{cull::errc::not_found, "is a directory; a model is given with --model", {.file = path.string()}};
+  }
   auto const text = cull::detail::slurp(path);
   if (text.empty()) throw cull::error{cull::errc::not_found, "cannot be read or is empty", {.file = path.string()}};
   std::string kind = "observation";
   if (text.front() == '{' || text.front() == '[') {
     read_json(path, text, in, out, kind);
   } else {
-    in.observations.emplace_back(label_of(path), cull::load_observation(path));
+    in.observations.push_back(observed::load(path.string(), label_of(path)));
   }
   out.files.push_back({kind, path.filename().string(), cull::detail::hex_digest(std::as_bytes(std::span{text}))});
 }
@@ -84,64 +84,34 @@ void check_digests(contents const& in, figures& out) {
     }
   };
   if (in.model) expect(in.model->digest(), "the model");
-  for (auto const& [name, seen] : in.observations) expect(seen.provenance().model_digest, "observation " + name);
+  for (auto const& seen : in.observations) expect(seen.provenance().model_digest, "observation " + seen.name());
   for (auto const& [name, plan] : in.plans) expect(plan.model_digest, "plan " + name);
 }
 
-bool is_known(std::string const& criterion) {
-  auto const& names = cull::criteria::names;
-  return std::find(names.begin(), names.end(), criterion) != names.end();
-}
-
-std::vector<expert_figures> experts_of(cull::default_observation const& seen, int layer, cull::criterion const& score,
-                                       cull::criterion_error_on<cull::default_sums> const& error) {
-  std::vector<expert_figures> out;
-  auto const sequences = static_cast<std::int64_t>(seen.provenance().sequences.size());
-  for (int e = 0; e < seen.experts(layer); ++e) {
-    auto const sums = seen.sums(layer, e);
-    out.push_back({.score = score(sums),
-                   .error = error ? error(sums, sequences) : 0.0,
-                   .traffic = sums.sum(cull::weight),
-                   .mass = sums.sum(cull::gate_norm),
-                   .tokens = sums.count()});
-    out.back().starving = sums.count() < few_tokens;
-  }
-  return out;
-}
-
-/// Marks what a keep-set drops and what its cut looks like in the scores.
-void cut(layer_figures& layer, std::vector<int> const& kept) {
-  layer.kept = static_cast<std::int64_t>(kept.size());
-  double mass = 0, traffic = 0, high = INFINITY, low = -INFINITY;
+/// Sets what a keep-set drops, and what the observation says about its cut.
+void set_cut(layer_figures& layer, cull::layer_selection const& cut, cull::cut_uncertainty const& doubt) {
+  layer.kept = static_cast<std::int64_t>(cut.kept.size());
+  double mass = 0, traffic = 0;
   for (std::size_t e = 0; e < layer.experts.size(); ++e) {
     auto& x = layer.experts[e];
-    x.kept = std::binary_search(kept.begin(), kept.end(), static_cast<int>(e));
+    auto const among = [e](std::vector<int> const& ids) {
+      return std::binary_search(ids.begin(), ids.end(), static_cast<int>(e));
+    };
+    x.kept = among(cut.kept);
+    x.close = among(doubt.unsettled);
     mass += x.mass;
     traffic += x.traffic;
-    if (!x.kept) {
-      layer.mass_dropped += x.mass;
-      layer.traffic_dropped += x.traffic;
-    }
-    x.kept ? high = std::min(high, x.score) : low = std::max(low, x.score);
+    if (x.kept) continue;
+    layer.mass_dropped += x.mass;
+    layer.traffic_dropped += x.traffic;
   }
   layer.mass_dropped = mass > 0 ? layer.mass_dropped / mass : 0;
   layer.traffic_dropped = traffic > 0 ? layer.traffic_dropped / traffic : 0;
-  if (!std::isfinite(high) || !std::isfinite(low)) return;
-  layer.cut = (high + low) / 2;
-  layer.margin = high > 0 ? (high - low) / high : 0.0;
-  for (auto& x : layer.experts) x.close = x.error > 0 && std::abs(x.score - *layer.cut) <= two_sided_95 * x.error;
-}
-
-/// The keep-sets that an observation, or one domain of it, would give.
-keep_sets selected(std::string name, cull::default_observation const& seen, cull::criterion const& score, cull::keep budget,
-                   std::optional<int> domain = {}) {
-  keep_sets out{std::move(name), {}};
-  for (int const layer : seen.layers()) {
-    std::vector<double> scores;
-    for (int e = 0; e < seen.experts(layer); ++e) scores.push_back(score(seen.sums(layer, e, domain)));
-    out.layers[layer] = cull::select_layer(scores, budget).kept;
-  }
-  return out;
+  layer.close = std::ssize(doubt.unsettled);
+  if (!std::isfinite(cut.margin)) return;
+  layer.cut = cut.cut_low + (cut.cut_high - cut.cut_low) / 2;
+  layer.margin = cut.margin;
+  layer.to_settle = doubt.sequences_to_settle;
 }
 
 /// Builds the figures from what was read.
@@ -150,12 +120,8 @@ class builder {
   builder(request const& from, contents const& in, figures& out) : from_(from), in_(in), out_(out) {
     out_.has_plan = !in.plans.empty() || (from.keep && !in.observations.empty());
     out_.has_observation = !in.observations.empty();
-    auto const planned_by = in.plans.empty() ? std::string{} : in.plans[0].second.criterion;
-    out_.criterion = !from.criterion.empty() ? from.criterion : is_known(planned_by) ? planned_by : "reap";
-    if (!planned_by.empty() && planned_by != out_.criterion) drawn_by_ = planned_by;
-    score_ = cull::criterion_by_name(out_.criterion);
-    error_ = cull::criterion_error_by_name(out_.criterion);
-    budget_ = {keep_count(), in.model ? std::max(1, in.model->router().groups) : 1};
+    choose_criterion();
+    groups_ = in.model ? std::max(1, in.model->router().groups) : 1;
   }
 
   void build() {
@@ -173,10 +139,39 @@ class builder {
   }
 
  private:
-  int keep_count() const {
-    if (!in_.plans.empty() && !in_.plans[0].second.layers.empty())
-      return static_cast<int>(in_.plans[0].second.layers.begin()->second.size());
-    return from_.keep.value_or(0);
+  /// The one that was asked for, or the plan's where every observation has it, or REAP.
+  void choose_criterion() {
+    auto const planned_by = in_.plans.empty() ? std::string{} : in_.plans[0].second.criterion;
+    auto const lacking = [&](std::string const& name) {
+      return std::find_if(in_.observations.begin(), in_.observations.end(), [&](auto const& seen) { return !seen.has(name); });
+    };
+    out_.criterion = !from_.criterion.empty() ? from_.criterion : is_known(planned_by) ? planned_by : "reap";
+    if (auto const lack = lacking(out_.criterion); lack != in_.observations.end()) {
+      if (!from_.criterion.empty()) {
+        throw cull::error{cull::errc::mismatched_states, "observation " + lack->name() + " has no sums for criterion '" +
+                                                             out_.criterion +
+                                                             "'; calibrate with what it needs (see 'cull calibrate --help')"};
+      }
+      out_.criterion = "reap";
+    }
+    if (!planned_by.empty() && planned_by != out_.criterion) drawn_by_ = planned_by;
+    out_.has_errors = static_cast<bool>(cull::criterion_error_by_name<cull::block_sums>(out_.criterion));
+  }
+  static bool is_known(std::string const& criterion) {
+    auto const among = [&](auto const& names) { return std::find(names.begin(), names.end(), criterion) != names.end(); };
+    return among(cull::criteria::names) || among(cull::criteria::block_names);
+  }
+  /// How many experts of a layer the page keeps; 0: it has no cut.
+  int keep_count(int layer) const {
+    auto const* const planned = planned_set(layer);
+    if (planned != nullptr) return static_cast<int>(planned->size());
+    return in_.plans.empty() ? from_.keep.value_or(0) : 0;
+  }
+  bool is_uneven() const {
+    if (in_.plans.empty()) return false;
+    auto const& layers = in_.plans[0].second.layers;
+    return std::any_of(layers.begin(), layers.end(),
+                       [&](auto const& l) { return l.second.size() != layers.begin()->second.size(); });
   }
   std::vector<int> const* planned_set(int layer) const {
     if (in_.plans.empty()) return nullptr;
@@ -192,49 +187,75 @@ class builder {
   }
 
   void add_observed_layers() {
-    auto const& seen = in_.observations[0].second;
+    auto const& seen = in_.observations[0];
     for (int const layer : seen.layers()) {
-      layer_figures figures{.layer = layer, .is_mtp = is_mtp(layer), .experts = experts_of(seen, layer, score_, error_)};
+      layer_figures figures{.layer = layer, .is_mtp = is_mtp(layer), .experts = seen.figures_of(layer, out_.criterion)};
       figures.experts_before = figures.kept = seen.experts(layer);
+      auto cut = cull::cut_of(seen.scores(layer, out_.criterion), {}, groups_);
       if (auto const* const kept = planned_set(layer)) {
-        cut(figures, *kept);
-      } else if (in_.plans.empty() && from_.keep) {
-        std::vector<double> scores;
-        for (auto const& x : figures.experts) scores.push_back(x.score);
-        cut(figures, cull::select_layer(scores, budget_).kept);
+        cut = cull::cut_of(cut.scores, *kept, groups_, rescued(layer));
+      } else if (keep_count(layer) > 0) {
+        cut = cull::select_layer(cut.scores, {keep_count(layer), groups_});
+      }
+      cut.layer = layer;
+      auto const doubt = seen.doubt(cut, out_.criterion);
+      for (int const e : doubt.starving) figures.experts[static_cast<std::size_t>(e)].starving = true;
+      figures.starving = std::ssize(doubt.starving);
+      if (!cut.kept.empty()) set_cut(figures, cut, doubt);
+      out_.layers.push_back(std::move(figures));
+    }
+  }
+  std::vector<int> rescued(int layer) const {
+    auto const& notes = in_.plans[0].second.notes;
+    auto const note = notes.find(layer);
+    return note == notes.end() ? std::vector<int>{} : note->second.rescued;
+  }
+  /// What the plan itself notes, where no observation is given.
+  void add_planned_layers() {
+    for (auto const& [layer, kept] : in_.plans[0].second.layers) {
+      layer_figures figures{.layer = layer, .is_mtp = is_mtp(layer)};
+      figures.experts_before = in_.model ? in_.model->experts(layer) : 0;
+      figures.kept = std::ssize(kept);
+      auto const note = in_.plans[0].second.notes.find(layer);
+      if (note != in_.plans[0].second.notes.end()) {
+        if (std::isfinite(note->second.margin)) figures.margin = note->second.margin;
+        figures.to_settle = note->second.sequences_to_settle;
+        if (figures.to_settle) figures.close = std::ssize(note->second.unsettled);
+        if (figures.to_settle) figures.starving = std::ssize(note->second.starving);
       }
       out_.layers.push_back(std::move(figures));
     }
   }
-  void add_planned_layers() {
-    for (auto const& [layer, kept] : in_.plans[0].second.layers) {
-      layer_figures figures{.layer = layer, .is_mtp = is_mtp(layer)};
-      figures.experts_before = in_.model ? in_.model->experts() : 0;
-      figures.kept = static_cast<std::int64_t>(kept.size());
-      auto const note = in_.plans[0].second.notes.find(layer);
-      if (note != in_.plans[0].second.notes.end() && std::isfinite(note->second.margin)) figures.margin = note->second.margin;
-      out_.layers.push_back(std::move(figures));
-    }
-  }
 
+  /// The keep-sets that an observation, or one domain of it, would give.
+  keep_sets selected(std::string name, observed const& seen, std::optional<int> domain = {}) const {
+    keep_sets out{std::move(name), {}};
+    for (int const layer : seen.layers()) {
+      if (keep_count(layer) == 0) continue;
+      out.layers[layer] = cull::select_layer(seen.scores(layer, out_.criterion, domain), {keep_count(layer), groups_}).kept;
+    }
+    return out;
+  }
   void add_overlaps() {
-    auto const how = "the best " + std::to_string(budget_.count) + " of every layer by " + out_.criterion;
     if (in_.plans.size() > 1) {
       overlap plans{"plans", "Plans", "the plans' own keep-sets", {}};
       for (auto const& [name, plan] : in_.plans) plans.sets.push_back({name, plan.layers});
       out_.overlaps.push_back(std::move(plans));
     }
-    if (budget_.count == 0) return;
+    if (!out_.has_plan || in_.observations.empty()) return;
+    auto const how = is_uneven() ? "as many experts of every layer as the plan keeps, the best by " + out_.criterion
+                                 : "the best " + std::to_string(keep_count(in_.observations[0].layers().front())) +
+                                       " of every layer by " + out_.criterion;
     if (in_.observations.size() > 1) {
       overlap calibrations{"calibrations", "Calibrations", how, {}};
-      for (auto const& [name, seen] : in_.observations) calibrations.sets.push_back(selected(name, seen, score_, budget_));
+      for (auto const& seen : in_.observations) calibrations.sets.push_back(selected(seen.name(), seen));
       out_.overlaps.push_back(std::move(calibrations));
     }
-    for (auto const& [name, seen] : in_.observations) {
+    for (auto const& seen : in_.observations) {
       if (seen.domains().size() < 2) continue;
-      overlap domains{"domains-" + std::to_string(out_.overlaps.size()), "Domains of " + name, how, {}};
-      for (int d = 0; d < seen.domain_count(); ++d) {
-        domains.sets.push_back(selected(seen.domains()[static_cast<std::size_t>(d)], seen, score_, budget_, d));
+      overlap domains{"domains-" + std::to_string(out_.overlaps.size()), "Domains of " + seen.name(), how, {}};
+      for (std::size_t d = 0; d < seen.domains().size(); ++d) {
+        domains.sets.push_back(selected(seen.domains()[d], seen, static_cast<int>(d)));
       }
       out_.overlaps.push_back(std::move(domains));
     }
@@ -243,11 +264,10 @@ class builder {
   void add_facts() {
     auto const fact = [&](std::string name, std::string text) { out_.facts.emplace_back(std::move(name), std::move(text)); };
     fact("criterion", out_.criterion + (drawn_by_.empty() ? "" : "; the plan was made by " + drawn_by_));
-    for (auto const& [name, seen] : in_.observations) {
+    for (auto const& seen : in_.observations) {
       double tokens = 0;
-      auto const layer = seen.layers().front();
-      for (int e = 0; e < seen.experts(layer); ++e) tokens += static_cast<double>(seen.sums(layer, e).count());
-      fact("calibration " + name,
+      for (auto const& x : seen.figures_of(seen.layers().front(), "frequency")) tokens += static_cast<double>(x.tokens);
+      fact("calibration " + seen.name(),
            count_of(static_cast<std::int64_t>(seen.provenance().sequences.size()), "sequence", "sequences") + ", " +
                grouped(static_cast<std::int64_t>(tokens)) + " pairs of token and expert a layer");
     }
@@ -262,9 +282,7 @@ class builder {
   contents const& in_;
   figures& out_;
   std::string drawn_by_;
-  cull::criterion score_;
-  cull::criterion_error_on<cull::default_sums> error_;  // empty: this criterion has none
-  cull::keep budget_;
+  int groups_ = 1;
 };
 
 figures gather_with(request const& from, contents in) {

@@ -45,10 +45,16 @@ std::string matrix(overlap const& of) {
   return to_html(out);
 }
 
-/// What two random keep-sets of these sizes would share, about.
-double by_chance(double kept, double experts) {
-  double const both = kept * kept / experts;
-  return both / (2 * kept - both);
+/// What random keep-sets of these sizes would share, about; mean over layers.
+double by_chance(std::vector<cull::keep_set_comparison> const& layers, std::int64_t experts) {
+  double sum = 0;
+  for (auto const& l : layers) {
+    auto const first = static_cast<double>(l.both.size() + l.only_first.size());
+    auto const second = static_cast<double>(l.both.size() + l.only_second.size());
+    double const both = first * second / static_cast<double>(experts);
+    sum += both / (first + second - both);
+  }
+  return sum / static_cast<double>(layers.size());
 }
 
 std::string marks(axis const& x, axis const& y, std::vector<cull::keep_set_comparison> const& layers) {
@@ -71,8 +77,7 @@ std::string per_layer(overlap const& of, std::int64_t experts) {
     for (auto const& l : series.back()) low = std::min(low, l.jaccard);
   }
   if (series.empty() || series[0].empty()) return {};
-  double const chance =
-      experts > 0 ? by_chance(static_cast<double>(of.sets[0].layers.begin()->second.size()), static_cast<double>(experts)) : 0;
+  double const chance = experts > 0 ? by_chance(series[0], experts) : 0;
   axis const x{0, std::max<double>(1, static_cast<double>(series[0].size()) - 1), 44, 408},
       y{std::max(0.0, std::min(low, chance) - 0.05), 1, 240, 12};
   auto drawn = marks(x, y, series[0]);

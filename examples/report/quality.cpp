@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "html.hpp"
+#include "measure_names.hpp"
 #include "sections.hpp"
 #include "svg.hpp"
 
@@ -15,30 +16,20 @@ struct dot_row {
   std::vector<std::optional<rate>> values;
 };
 
-std::string title_of(std::string key) {
-  if (key == "nats") return "Nats per token (lower is better)";
-  if (key == "kl") return "KL divergence from the first model";
-  if (key == "top1") return "top-1 agreement with the first";
-  if (key == "acceptance_length") return "Acceptance length by drafts";
-  if (key == "looped") return "prompts that loop";
-  if (key == "mtp_agreement") return "MTP agreement";
-  if (key == "terminated") return "prompts terminated";
-  if (key == "answer_correct") return "answers correct";
-  std::replace(key.begin(), key.end(), '_', ' ');
-  return key;
+/// The value of every model under that name.
+void put(std::vector<dot_row>& rows, std::string const& name, std::size_t model, std::size_t models, rate const& value) {
+  auto row = std::find_if(rows.begin(), rows.end(), [&](auto const& r) { return r.name == name; });
+  if (row == rows.end()) row = rows.insert(rows.end(), dot_row{name, std::vector<std::optional<rate>>(models)});
+  row->values[model] = value;
 }
 
-/// By domain: one group of rows per measure.
-std::vector<dot_row> domain_rows(figures const& of, std::string const& measure) {
+/// Of one measure: a row per domain (or position, or number of drafts).
+std::vector<dot_row> group_rows(figures const& of, std::string const& measure) {
   std::vector<dot_row> out;
   for (std::size_t m = 0; m < of.models.size(); ++m) {
-    for (auto const& [key, domains] : of.models[m].by_domain) {
+    for (auto const& [key, group] : of.models[m].groups) {
       if (key != measure) continue;
-      for (auto const& [domain, value] : domains) {
-        auto row = std::find_if(out.begin(), out.end(), [&, d = domain](auto const& r) { return r.name == d; });
-        if (row == out.end()) row = out.insert(out.end(), dot_row{domain, std::vector<std::optional<rate>>(of.models.size())});
-        row->values[m] = value;
-      }
+      for (auto const& [name, value] : group) put(out, name, m, of.models.size(), value);
     }
   }
   return out;
@@ -47,24 +38,23 @@ std::vector<dot_row> domain_rows(figures const& of, std::string const& measure) 
 std::vector<dot_row> rate_rows(figures const& of) {
   std::vector<dot_row> out;
   for (std::size_t m = 0; m < of.models.size(); ++m) {
-    for (auto const& [key, value] : of.models[m].rates) {
-      auto row = std::find_if(out.begin(), out.end(), [&, k = key](auto const& r) { return r.name == k; });
-      if (row == out.end()) row = out.insert(out.end(), dot_row{key, std::vector<std::optional<rate>>(of.models.size())});
-      row->values[m] = value;
-    }
+    for (auto const& [key, value] : of.models[m].rates) put(out, key, m, of.models.size(), value);
   }
   return out;
-}
-
-/// KL and lengths may lie below 1 and are no shares.
-bool is_share(dot_row const& row) {
-  if (row.name == "kl" || row.name.ends_with("tokens")) return false;
-  return std::all_of(row.values.begin(), row.values.end(), [](auto const& v) { return !v || (v->value >= 0 && v->value <= 1); });
 }
 
 std::string text_of(rate const& r, bool share) {
   auto const one = [&](double v) { return share ? percent(v, 2) : fixed(v, 4); };
   return one(r.value) + (r.low && r.high ? " (" + one(*r.low) + " to " + one(*r.high) + ")" : "");
+}
+
+/// What fits beside a row; the whole name shows on the dots.
+std::string short_name(std::string const& key) {
+  if (key == "mtp_agreement") return "MTP agrees";
+  if (key == "answer_correct") return "correct";
+  if (key == "looped") return "loops";
+  if (key == "top1") return "same token";
+  return key;
 }
 
 /// Dots told apart by colour and by height in the row.
@@ -85,7 +75,7 @@ std::string dots(figures const& of, std::string const& title, std::vector<dot_ro
   }
   for (std::size_t r = 0; r < rows.size(); ++r) {
     double const middle = top + h * (static_cast<double>(r) + 0.5);
-    drawn += label(122, middle + 4, "end", title_of(rows[r].name)) +
+    drawn += label(122, middle + 4, "end", short_name(rows[r].name)) +
              line(x.from, top + h * static_cast<double>(r), x.to, top + h * static_cast<double>(r), "grid");
     for (std::size_t m = 0; m < rows[r].values.size(); ++m) {
       auto const& v = rows[r].values[m];
@@ -94,16 +84,18 @@ std::string dots(figures const& of, std::string const& title, std::vector<dot_ro
       double const y = middle + step * (static_cast<double>(m) - static_cast<double>(of.models.size() - 1) / 2);
       if (v->low && v->high) drawn += line(x(*v->low), y, x(*v->high), y, "whisker stroke-" + kind);
       drawn += circle(x(v->value), y, 4.5, "point fill-" + kind,
-                      of.models[m].name + ", " + title_of(rows[r].name) + ": " + text_of(*v, share));
+                      of.models[m].name + ", " + measure_name(rows[r].name) + ": " + text_of(*v, share));
     }
   }
-  return element("figure", element("h3", title) + svg(420, end + 24, "chart", title, drawn));
+  return element("figure", element("h3", escaped(title)) + svg(420, end + 24, "chart", title, drawn));
 }
 
-void add_rows(table& to, std::string const& prefix, std::vector<dot_row> const& rows) {
+/// `measure`: of a group's rows; empty for rows that are measures themselves.
+void add_rows(table& to, std::string const& measure, std::vector<dot_row> const& rows) {
   for (auto const& row : rows) {
-    bool const share = prefix.empty() && is_share(row);
-    std::vector<cell> cells{{escaped(prefix + (prefix.empty() ? title_of(row.name) : row.name)), prefix + row.name}};
+    auto const name = measure.empty() ? measure_name(row.name) : measure_name(measure) + ", " + row.name;
+    std::vector<cell> cells{{escaped(name), measure.empty() ? row.name : measure + ", " + row.name}};
+    bool const share = is_share(measure.empty() ? row.name : measure);
     for (auto const& v : row.values) cells.push_back(v ? number_cell(v->value, text_of(*v, share)) : cell{"–", "null"});
     to.rows.push_back(std::move(cells));
   }
@@ -121,21 +113,22 @@ std::string quality_section(figures const& of) {
   }
   std::vector<std::string> measures;
   for (auto const& model : of.models) {
-    for (auto const& [key, domains] : model.by_domain) {
+    for (auto const& [key, group] : model.groups) {
       if (std::find(measures.begin(), measures.end(), key) == measures.end()) measures.push_back(key);
     }
   }
   for (auto const& key : measures) {
-    auto const rows = domain_rows(of, key);
-    if (key != "predicted" && key != "tokens") charts += dots(of, title_of(key), rows, false);
-    add_rows(all, title_of(key) + ", ", rows);
+    auto const rows = group_rows(of, key);
+    charts += dots(of, measure_name(key), rows, is_share(key));
+    add_rows(all, key, rows);
   }
   auto const rates = rate_rows(of);
   std::vector<dot_row> shares;
-  std::copy_if(rates.begin(), rates.end(), std::back_inserter(shares), is_share);
+  std::copy_if(rates.begin(), rates.end(), std::back_inserter(shares), [](auto const& row) { return is_share(row.name); });
   if (!shares.empty()) charts += dots(of, "Shares", shares, true);
   add_rows(all, "", rates);
-  return section("quality", "Quality before and after", "Held-out texts by domain, and prompts answered by greedy decoding.",
+  return section("quality", "Quality before and after",
+                 "Held-out texts by domain, and prompts answered by greedy decoding; whiskers are 95 % intervals.",
                  element("p", {{"class", "legend"}}, names) + element("div", {{"class", "pair"}}, charts) + to_html(all));
 }
 

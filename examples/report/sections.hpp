@@ -5,6 +5,7 @@
 #include <string>
 
 #include "figures.hpp"
+#include "html.hpp"
 
 namespace report {
 
@@ -24,5 +25,7 @@ std::string data_json(figures const& of);
 
 /// "layer 7", or "layer 78 (MTP)".
 std::string name_of(layer_figures const& layer);
+/// How many sequences more would settle a layer's cut: a number, "equal scores", or a dash where it is not known.
+cell settle_cell(figures const& of, layer_figures const& layer);
 
 }  // namespace report

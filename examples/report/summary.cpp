@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "html.hpp"
 #include "sections.hpp"
@@ -21,7 +23,17 @@ std::string count_range(figures const& of, std::int64_t layer_figures::*member) 
 struct totals {
   double mass = 0, traffic = 0;  ///< shares dropped, mean over layers
   std::int64_t close = 0, starving = 0;
+  std::vector<double> to_settle;  ///< of the layers with a cut
 };
+
+/// What settles half of the layers; nothing where they are settled already, or scores are equal.
+std::string settle_tile(totals sum) {
+  if (sum.to_settle.empty()) return {};
+  auto const middle = sum.to_settle.begin() + (std::ssize(sum.to_settle) - 1) / 2;
+  std::nth_element(sum.to_settle.begin(), middle, sum.to_settle.end());
+  if (*middle == 0 || !std::isfinite(*middle)) return {};
+  return tile("+ " + grouped(static_cast<std::int64_t>(*middle)), "sequences would settle the cut of half of the layers");
+}
 totals add_up(figures const& of) {
   totals out;
   for (auto const& layer : of.layers) {
@@ -31,6 +43,7 @@ totals add_up(figures const& of) {
       out.close += x.close ? 1 : 0;
       out.starving += x.starving ? 1 : 0;
     }
+    if (of.has_errors && layer.cut && layer.to_settle) out.to_settle.push_back(*layer.to_settle);
   }
   return out;
 }
@@ -49,6 +62,12 @@ std::string byte_tile(figures const& of) {
 
 }  // namespace
 
+cell settle_cell(figures const& of, layer_figures const& layer) {
+  if (!layer.to_settle || !of.has_errors) return {"–", "null"};
+  if (!std::isfinite(*layer.to_settle)) return {"equal scores", "null"};
+  return number_cell(static_cast<std::int64_t>(*layer.to_settle));
+}
+
 std::string summary_section(figures const& of) {
   std::string tiles;
   if (!of.layers.empty()) {
@@ -61,7 +80,7 @@ std::string summary_section(figures const& of) {
     auto const sum = add_up(of);
     tiles += tile(percent(sum.mass), "of the experts' output mass dropped, mean over layers");
     tiles += tile(percent(sum.traffic), "of the routed traffic loses its expert");
-    tiles += tile(grouped(sum.close), "experts that chance could move over the cut");
+    if (of.has_errors) tiles += tile(grouped(sum.close), "experts that chance could move over the cut") + settle_tile(sum);
     tiles += tile(grouped(sum.starving), "starving experts: too few tokens to judge");
   }
   std::string facts;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Reads a page of `cull report` with Python's own parsers and compares what it shows with its inputs.
-# usage: check_report.py PAGE [--figures FIGURES.json KEEP] [--eval EVAL.json] [--inspect INSPECT.json PLANNED.json] [--plans A.json B.json]
+# usage: check_report.py PAGE [--figures FIGURES.json KEEP] [--eval EVAL.json] [--inspect INSPECT.json PLANNED.json] [--plans A.json B.json] [--planned PLANNED.json]
 import json
 import math
 import re
@@ -101,6 +101,27 @@ def check_figures(file, keep):
             check(cells_in(svg) == sum(len(layer["scores"]) for layer in wanted), "cells of a heat map")
 
 
+def check_planned(file):
+    """The page says of every layer what `cull plan --json` said."""
+    planned = json.load(open(file))
+    layers = json.load(open(planned["out"]))["layers"]
+    check(len(data["layers"]) == len(planned["cuts"]), "other layers")
+    for found, row, cut in zip(data["layers"], rows("layers"), planned["cuts"]):
+        name = f"layer {cut['layer']}"
+        check(found["layer"] == cut["layer"] and found["scores"] == cut["scores"], f"{name}: scores")
+        check([e for e, kept in enumerate(found["kept"]) if kept] == layers[str(cut["layer"])], f"{name}: keep-set")
+        check([row[0], row[1], row[2]] == [str(cut["layer"]), str(cut["experts"]), str(cut["keep"])], f"{name}: {row}")
+        close(found["margin"], cut["margin"], f"{name}: margin")
+        if cut["errors"] is None:  # the plan then judges no expert
+            check(not any(found["errors"]) and row[6] == row[8] == "null", f"{name}: errors that nothing gives: {row}")
+            continue
+        check(any(found["errors"]) and int(row[7]) == len(cut["starving"]), f"{name}: errors, starving")
+        for a, b in zip(found["errors"], cut["errors"]):
+            close(a, b, f"{name}: an error", 1e-5)
+        check(int(row[6]) == len(cut["unsettled"]), f"{name}: {row[6]} close to the cut, not {len(cut['unsettled'])}")
+        check(row[8] == ("null" if cut["sequences_to_settle"] is None else str(int(cut["sequences_to_settle"]))), f"{name}: to settle: {row[8]}")
+
+
 def check_eval(file):
     models = json.load(open(file))
     heads = ["".join(h.itertext()) for h in by_id["quality-table"].iter(XHTML + "th")][1:]
@@ -109,8 +130,16 @@ def check_eval(file):
     for row in rows("quality-table"):
         found[row[0]] = row[1:]
     for at, model in enumerate(models.values()):
-        flat = {f"Nats per token (lower is better), {d}": v for d, v in model["nats"].items()}
+        flat = {f"nats, {d}": v for d, v in model["nats"].items()}
         flat |= {k: v for k, v in model.items() if isinstance(v, float)}
+        flat |= {f"acceptance_length, {k}": v for k, v in (model["acceptance_length"] or {}).items()}
+        for figure in ("kl", "top1") if model["versus"] else ():
+            versus = model["versus"]
+            flat |= {figure: versus[figure]} | {f"{figure}, {d}": v[figure] for d, v in versus["by_domain"].items()}
+            flat |= {f"{figure}_by_part, {p} </think>": v[figure] for p, v in versus["by_part"].items()}
+            for first, v in versus["by_position"].items():
+                flat[f"{figure}_by_position, {first} to {max(15, 2 * int(first) - 1)}"] = v[figure]
+        check(len(flat) >= 9, f"{len(flat)} figures of model {at}")
         for key, value in flat.items():
             close(float(found[key][at]), value, f"{key} of model {at}")
 
@@ -137,6 +166,8 @@ while arguments:
     what = arguments.pop(0)
     if what == "--figures":
         check_figures(arguments.pop(0), int(arguments.pop(0)))
+    elif what == "--planned":
+        check_planned(arguments.pop(0))
     elif what == "--eval":
         check_eval(arguments.pop(0))
     elif what == "--inspect":

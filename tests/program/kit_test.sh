@@ -44,7 +44,8 @@ grep -qF 'FFSSF' "$work/Model-40/docker-compose.yml" || die "the layers that sha
 "$cull" eval full="$work/base" pruned="$work/Model-40" --data "$work/held.jsonl" --json >"$work/eval.json"
 again() { "$cull" kit "$work/base" "$work/plan.json" "$work/Model-40" --with "$work/code.obs.safetensors" --with "$work/eval.json" >/dev/null 2>&1; }
 again
-grep -qF "| nats, $(field "$work/eval.json" 'list(d["full"]["nats"])[0]') | $(field "$work/eval.json" '"%.4f" % list(d["full"]["nats"].values())[0]')" "$card" || die "no quality"
+grep -qF "| nats per token, $(field "$work/eval.json" 'list(d["full"]["nats"])[0]') | $(field "$work/eval.json" '"%.4f" % list(d["full"]["nats"].values())[0]')" "$card" || die "no quality"
+grep -qF "| KL divergence from the first model, nats | – | $(field "$work/eval.json" '"%.4f" % d["pruned"]["versus"]["kl"]')" "$card" || die "no distance from the base"
 same_file "$work/base/README.md" "$work/Model-40/README.base.md"
 expect 0 "verified" "$cull" verify "$work/base" "$work/plan.json" "$work/Model-40"
 
@@ -61,6 +62,22 @@ damaged "notes.md: does not belong" 'echo new >notes.md'
 damaged "README.base.md: is not the source" 'echo x >README.base.md'
 damaged "more than sampling" "sed -i 's/263,/262,/' generation_config.json"
 damaged "a file of that name never is" "sed -i 's/\"added\": \\[/\"added\": [\"config.json\",/' cull-manifest.json"
+
+# Layers that keep different numbers: the card says how many, and who can load that.
+cat >"$work/family.json" <<'JSON'
+{"like": "glm_moe_dsa", "model_type": ["glm_moe_dsa"], "keys": {"layers": ["num_hidden_layers"], "mtp": "num_nextn_predict_layers",
+ "experts": ["n_routed_experts", "num_experts"], "experts_per_layer": "num_routed_experts_per_layer"}}
+JSON
+"$cull" plan "$work/base" "$work/code.obs.safetensors" --family "$work/family.json" --keep 40 --budget non-uniform --out "$work/uneven.json" --json >"$work/uneven.out.json"
+"$cull" apply "$work/base" "$work/uneven.json" --family "$work/family.json" --out "$work/Uneven" --kit --with "$work/code.obs.safetensors" --with "$work/eval.json" >/dev/null 2>&1
+card=$work/Uneven/README.md
+counts=$(field "$work/uneven.out.json" '[c["keep"] for c in d["cuts"]]')
+for text in "| experts | $(field "$work/uneven.out.json" '" | ".join(str(c["keep"]) for c in d["cuts"])') |" "40.0 on average" \
+  "with **$(python3 -c "c = $counts; print(min(c), 'to', max(c))") of 64**" 'that read `num_routed_experts_per_layer`'; do
+  grep -qF -- "$text" "$card" || die "'$text' is not in the card"
+  passed
+done
+expect 0 "verified" "$cull" verify "$work/base" "$work/uneven.json" "$work/Uneven" --family "$work/family.json"
 
 # With the source's sampling left alone; and wrong use.
 "$cull" apply "$work/base" "$work/plan.json" --out "$work/kept" --kit --keep-sampling >/dev/null 2>&1

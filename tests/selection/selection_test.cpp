@@ -76,6 +76,27 @@ TEST_CASE("select: kept, margin and who was never chosen") {
   CHECK(layer.never_chosen == std::vector<int>{1, 5});
 }
 
+TEST_CASE("cut_of: a keep-set from elsewhere, in the scores of here") {
+  std::vector<double> const scores{4, 0, 10, 8, 1, 6};
+  auto const own = cull::select_layer(scores, cull::keep{3});
+  auto const same = cull::cut_of(scores, own.kept);
+  CHECK(same.margin == own.margin);
+  CHECK(same.cut_high == 6);
+  CHECK(same.cut_low == 4);
+  auto const other = cull::cut_of(scores, {0, 2, 4});
+  CHECK(other.cut_high == 1);
+  CHECK(other.cut_low == 8);
+  CHECK(other.margin == -7);
+  // Without the one that was kept for another reason.
+  CHECK(cull::cut_of(scores, {2, 3, 4}, 1, {4}).margin == (8.0 - 6) / 8);
+  // Two groups: 4 and 10 over 0, 8 and 6 over 1.
+  CHECK(cull::cut_of(scores, {0, 2, 3, 5}, 2).margin == (6.0 - 1) / 6);
+  CHECK(std::isinf(cull::cut_of(scores, {0, 1, 2, 3, 4, 5}).margin));
+  CHECK(std::isinf(cull::cut_of(scores, {}).margin));
+  CHECK(code_of([&] { cull::cut_of(scores, {0, 6}); }) == cull::errc::out_of_range);
+  CHECK(code_of([&] { cull::cut_of(scores, {0}, 4); }) == cull::errc::out_of_range);
+}
+
 TEST_CASE("select: exact ties at the cut go to the lower id and are listed; ties elsewhere are not") {
   auto const at = cull::select_layer(std::vector<double>{3, 5, 3, 3, 1, 1}, cull::keep{3});
   CHECK(at.kept == std::vector<int>{0, 1, 2});

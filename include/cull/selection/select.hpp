@@ -117,7 +117,8 @@ inline layer_selection select_layer(std::span<double const> scores, keep budget,
   if (budget.groups < 1 || experts % budget.groups != 0 || budget.count % budget.groups != 0 || budget.count < 1 ||
       budget.count > experts) {
     throw error{errc::out_of_range, "select: cannot keep " + std::to_string(budget.count) + " of " + std::to_string(experts) +
-                                        " experts in " + std::to_string(budget.groups) + " equal groups"};
+                                        " experts" +
+                                        (budget.groups == 1 ? "" : " in " + std::to_string(budget.groups) + " equal groups")};
   }
   layer_selection out;
   out.experts = experts;
@@ -128,6 +129,27 @@ inline layer_selection select_layer(std::span<double const> scores, keep budget,
     auto const group = scores.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
     detail::keep_group(out, group, first, budget.count / budget.groups, stay);
   }
+  for (int first = 0; first < experts; first += size) detail::measure_cut(out, first, size);
+  return out;
+}
+
+/// What the cut of a keep-set (ascending, from anywhere) looks like in these scores; those of it in `rescued` (ascending) are no
+/// part of the cut. A margin is negative where a dropped expert scores higher than a kept one. Throws `errc::out_of_range` for
+/// ids that are not there, or groups that are not equal.
+inline layer_selection cut_of(std::span<double const> scores, std::vector<int> kept, int groups = 1,
+                              std::vector<int> rescued = {}) {
+  int const experts = static_cast<int>(scores.size());
+  if (groups < 1 || experts % groups != 0 || (!kept.empty() && (kept.front() < 0 || kept.back() >= experts))) {
+    throw error{errc::out_of_range,
+                "cut_of: a keep-set names experts that are not among " + std::to_string(experts) + " in equal groups"};
+  }
+  layer_selection out;
+  out.experts = experts;
+  out.groups = groups;
+  out.kept = std::move(kept);
+  out.scores.assign(scores.begin(), scores.end());
+  out.rescued = std::move(rescued);
+  int const size = experts / groups;
   for (int first = 0; first < experts; first += size) detail::measure_cut(out, first, size);
   return out;
 }
