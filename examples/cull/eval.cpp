@@ -234,21 +234,26 @@ engine::evaluation evaluate(cull::checkpoint const& model, questions const& aske
 }
 
 void eval(eval_verb_options const& o, console const& out) {
+  if (!o.logits.empty() && std::filesystem::exists(o.logits))
+    throw cull::error{cull::errc::already_exists, "exists; choose another name", {.file = o.logits}};
   logits_keeper keeper;
   std::vector<column> columns;
   json models;
-  auto const [first_name, first_dir] = labelled(o.models.front());
-  auto const first = open_model(first_dir, o.choice);
+  // All before the first is run: a name that is wrong must not cost what was computed before it.
+  std::vector<std::pair<std::string, cull::checkpoint>> opened;
+  for (auto const& text : o.models) {
+    auto const [name, dir] = labelled(text);
+    opened.emplace_back(name, open_model(dir, o.choice));
+  }
+  auto const& [first_name, first] = opened.front();
   auto const asked = read_questions(o, engine::read_model_config(first).vocabulary);
   std::optional<engine::reference_run> reference;
   if (o.models.size() > 1) {
     reference.emplace(first, o.running.exec(), asked.sequences,
                       engine::decoder_options{.precision = o.running.policy(), .batch_tokens = o.running.batch_tokens});
   }
-  for (std::size_t i = 0; i < o.models.size(); ++i) {
-    auto const [name, dir] = labelled(o.models[i]);
-    auto const model = i == 0 ? first : open_model(dir, o.choice);
-    columns.emplace_back(name, evaluate(model, asked, o, i > 0 ? &*reference : nullptr, keeper));
+  for (auto const& [name, model] : opened) {
+    columns.emplace_back(name, evaluate(model, asked, o, columns.empty() ? nullptr : &*reference, keeper));
     models[name] = to_json(columns.back().second, first_name);
   }
   if (!o.logits.empty()) keeper.write(o.logits);

@@ -16,6 +16,17 @@ int wrong_use(CLI::App const& app, CLI::ParseError const& problem) {
   return 2;
 }
 
+/// A first word that is no verb, as wrong use: CLI11 would say only that one is missing.
+void check_verb(CLI::App const& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::string known;
+  for (auto const* verb : app.get_subcommands({})) {
+    if (verb->get_name() == argv[1]) return;
+    known += (known.empty() ? "" : ", ") + verb->get_name();
+  }
+  throw CLI::ExtrasError{"no verb '" + cull::printable(argv[1]) + "'; there are " + known, CLI::ExitCodes::ExtrasError};
+}
+
 int failed(program::console const& out, std::string const& what, program::json details = program::json::object()) {
   std::cerr << "cull: " << what << '\n';
   details["error"] = what;
@@ -50,6 +61,7 @@ int main(int argc, char** argv) {
     add(app, out, run);
   }
   try {
+    check_verb(app, argc, argv);
     app.parse(argc, argv);
     program::catch_signals();
     run();

@@ -67,6 +67,11 @@ void for_each_line(std::filesystem::path const& path, Take&& take) {
       auto const line = json::parse(text);
       if (!line.is_object()) refuse("a line must be a JSON object");
       take(line, number);
+    } catch (json::parse_error const& problem) {
+      throw cull::error{cull::errc::bad_sequence,
+                        "is no JSON at column " + std::to_string(problem.byte) +
+                            "; every line of such a file is one object, such as {\"ids\": [1, 2, 3]}",
+                        where};
     } catch (json::exception const& problem) {
       throw cull::error{cull::errc::bad_sequence, problem.what(), where};
     } catch (cull::error const& problem) {

@@ -5,9 +5,9 @@ source "$(dirname "$0")/check.sh" "$@"
 
 expect 0 "inspect -> calibrate -> plan" "$cull" --help
 expect 0 "cull 0.1.0" "$cull" --version
-for verb in inspect calibrate merge plan apply verify eval generate; do expect 0 "Example:" "$cull" $verb --help; done
+for verb in inspect calibrate merge plan compare apply verify convert eval generate report kit; do expect 0 "Example:" "$cull" $verb --help; done
 expect 2 "--help" "$cull"
-expect 2 "--help" "$cull" prune
+expect 2 "no verb 'prune'; there are inspect, calibrate," "$cull" prune
 expect 2 "MODEL" "$cull" inspect
 expect 2 "--frobnicate" "$cull" inspect "$model" --frobnicate
 expect 2 "--data or --states" "$cull" calibrate "$model" --out "$work/o"
@@ -25,18 +25,23 @@ expect 1 "give the model's directory" "$cull" inspect "$model/config.json"
 expect 1 "config.json" "$cull" inspect "$work"
 expect 1 "/nonexistent.jsonl" "$cull" calibrate "$model" --data /nonexistent.jsonl --out "$work/o"
 expect 1 "no such directory" "$cull" calibrate "$model" --data "$data/calibration/code.jsonl" --out "$work/no/o"
+echo keep >"$work/precious"
 echo '{"ids": [1, 2, 999]}' >"$work/bad.jsonl"
 expect 1 "line 1" "$cull" calibrate "$model" --data "$work/bad.jsonl" --out "$work/o"
 : >"$work/empty.jsonl"
+echo '{' >"$work/cut.jsonl"
+expect 1 "every line of such a file is one object" "$cull" eval "$model" --data "$work/cut.jsonl"
+expect 1 "/nonexistent: there is no such directory" "$cull" eval "$model" other=/nonexistent --data "$data/eval/heldout.jsonl"
+expect 1 "precious: exists" "$cull" eval "$model" --data "$data/eval/heldout.jsonl" --logits "$work/precious"
+expect 1 "a model is given with --model" "$cull" report "$model" --out "$work/o"
 expect 1 "no sequence" "$cull" calibrate "$model" --data "$work/empty.jsonl" --out "$work/o"
 expect 1 "is this a safetensors file" "$cull" merge "$model/config.json" --out "$work/o"
 expect 1 "observation" "$cull" merge "$model/model-00001-of-00003.safetensors" --out "$work/o"
 expect 1 "layers" "$cull" apply "$model" "$model/config.json" --out "$work/out"
 expect 1 "too few" "$cull" plan "$model" --criterion random --keep 4 --out "$work/p.json"
-expect 1 "cannot keep" "$cull" plan "$model" --criterion random --keep 65 --out "$work/p.json"
+expect 1 "cannot keep 65 of 64 experts" "$cull" plan "$model" --criterion random --keep 65 --out "$work/p.json"
 expect 1 "MTP policy" "$cull" plan "$model" --criterion random --keep 42 --mtp maybe --out "$work/p.json"
 for left in "$work/o" "$work/out" "$work/out.partial" "$work/p.json"; do absent "$left"; done
-echo keep >"$work/precious"
 expect 1 "--force" "$cull" plan "$model" --criterion random --keep 42 --out "$work/precious"
 equals "$(cat "$work/precious")" keep
 
