@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quality of the shipped model after pruning, as a page: called by quality.sh."""
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 DATA = pathlib.Path("tests/data/tiny-glm")
@@ -22,20 +25,23 @@ def arguments():
     parser.add_argument("--cull", default="build/run/examples/cull")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/quality.md"))
     parser.add_argument("--json", type=pathlib.Path, help="also write all figures here")
+    parser.add_argument("--figures", type=pathlib.Path, help="make the page from such figures, without measuring")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="evaluations at once; no figure depends on it")
     return parser.parse_args()
 
 
 def cull(program, *words):
-    out = subprocess.run([program, *map(str, words), "--json"], check=True, stdout=subprocess.PIPE)
-    return json.loads(out.stdout)
+    done = subprocess.run([program, *map(str, words), "--json"], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{done.stderr}failed: {program} {' '.join(map(str, words))}")
+    return json.loads(done.stdout)
 
 
-def measure(program, work):
-    """Figures of every variant by name: full, CRITERION-CALIBRATION-KEEP, random-KEEP."""
-    model = DATA / "model"
+def prune(program, model, work):
+    """Every variant as a directory, by name: CRITERION-CALIBRATION-KEEP, random-KEEP."""
     for name, data in CALIBRATIONS.items():
         cull(program, "calibrate", model, *data, "--leave-one-out", "--out", work / f"{name}.obs")
-    columns = [f"full={model}"]
+    out = {}
     for keep in KEEPS:
         variants = {f"random-{keep}": ["--criterion", "random", "--seed", 1]}
         for calibration in CALIBRATIONS:
@@ -44,8 +50,26 @@ def measure(program, work):
         for name, words in variants.items():
             cull(program, "plan", model, *words, "--keep", keep, "--out", work / f"{name}.json")
             cull(program, "apply", model, work / f"{name}.json", "--out", work / name)
-            columns.append(f"{name}={work / name}")
-    return cull(program, "eval", *columns, "--data", DATA / "eval/heldout.jsonl", "--prompts", DATA / "eval/prompts.jsonl")
+            out[name] = work / name
+    return out
+
+
+def measure(program, work, jobs):
+    """Figures of the whole model and of every variant, by name. A process evaluates its share on one thread, beside the whole model."""
+    model = DATA / "model"
+    columns = [f"{name}={path}" for name, path in prune(program, model, work).items()]
+    questions = ["--data", DATA / "eval/heldout.jsonl", "--prompts", DATA / "eval/prompts.jsonl"]
+
+    def share(number):
+        return cull(program, "eval", f"full={model}", *columns[number::jobs], *questions, "--threads", 1)
+
+    figures = {}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for some in pool.map(share, range(jobs)):
+            if figures and some["full"] != figures["full"]:
+                sys.exit("the whole model was evaluated twice, and the figures differ")
+            figures |= some
+    return figures
 
 
 def check_against_torch(figures):
@@ -214,8 +238,11 @@ def one_by_one(figures, others):
 
 def main():
     wanted = arguments()
-    with tempfile.TemporaryDirectory() as work:
-        figures = measure(wanted.cull, pathlib.Path(work))
+    if wanted.figures:
+        figures = json.loads(wanted.figures.read_text())
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            figures = measure(wanted.cull, pathlib.Path(work), max(1, wanted.jobs))
     compared, worst = check_against_torch(figures)
     if wanted.json:
         wanted.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes docs/quality.md from the shipped model: criteria x calibrations x numbers of experts, with intervals.
-# usage: examples/quality.sh [--cull PROGRAM] [--out FILE] [--json FILE]
+# usage: examples/quality.sh [--cull PROGRAM] [--out FILE] [--json FILE] [--figures FILE] [--jobs N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ " $* " != *" --cull "* ]]; then
