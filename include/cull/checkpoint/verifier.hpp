@@ -143,6 +143,10 @@ class verifier {
   void read_index_file() {
     if (!needs_index()) {
       shards_.insert(single_file_name);
+      // Files that the family keeps beside it.
+      for (auto const& extra : model_.family().extra_files) {
+        if (plan_.shard_bytes == 0 && files_.contains(extra)) shards_.insert(extra);
+      }
       return;
     }
     if (!claim(index_file_name)) return;
