@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <cull/checkpoint/compare_files.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/output_file.hpp>
 #include <cull/checkpoint/output_layout.hpp>

@@ -25,7 +25,7 @@ inline std::map<int, expert_parts> parts_by_layer(checkpoint const& model) {
   std::map<int, expert_parts> out;
   for (auto const& t : model.tensors()) {
     auto const place = model.place_of(t.name);
-    if (place.expert >= 0) out[place.layer][place.expert].insert(place.rest);
+    if (place.expert >= 0) out[place.layer][place.expert].emplace(place.rest);
   }
   return out;
 }
@@ -81,7 +81,8 @@ inline void audit_scales(checkpoint const& model, std::map<int, expert_parts> co
         if (values.size() != 1 || !std::isfinite(values[0]) || values[0] < 0)
           out.push_back(name + " is not a finite number of at least 0");
         bool const is_weights = part.ends_with("weight_scale_2") || part.ends_with("weight_global_scale");
-        if (is_weights && (has_stem(part, model.family().gate) || has_stem(part, model.family().up))) shared.push_back(values.at(0));
+        if (is_weights && (has_stem(part, model.family().gate) || has_stem(part, model.family().up)))
+          shared.push_back(values.at(0));
       }
       unequal += shared.size() == 2 && shared[0] != shared[1] ? 1 : 0;
     }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,8 +20,6 @@
 #include <cull/checkpoint/expert_set.hpp>
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/index.hpp>
-#include <cull/checkpoint/io/io_file.hpp>
-#include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/checkpoint/ledger.hpp>
 #include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/model_settings.hpp>
@@ -142,8 +141,11 @@ class checkpoint {
   }
 
   /// 32 hex digits that stand for the model's architecture and routers: XXH128 of every tensor's name, type and shape, of the
-  /// router settings, and of the bytes of all routers. Reads the routers.
-  std::string digest() const;
+  /// router settings, and of the bytes of all routers. Reads the routers, once.
+  std::string const& digest() const {
+    std::call_once(state_->digested, [this] { state_->digest = compute_digest(); });
+    return state_->digest;
+  }
   cull::ledger ledger() const { return make_ledger(family(), hidden_layers(), tensors()); }
 
  private:
@@ -162,23 +164,25 @@ class checkpoint {
     std::vector<int> listed_experts;  ///< by layer number, where layers differ
     router_settings router;
     std::vector<expert_note> expert_notes;
+    mutable std::once_flag digested;
+    mutable std::string digest;
   };
   friend class checkpoint_opener;
 
   explicit checkpoint(std::shared_ptr<state const> s) : state_(std::move(s)) {}
 
+  std::string compute_digest() const;
+
   std::shared_ptr<state const> state_;
 };
 
-inline std::string checkpoint::digest() const {
+inline std::string checkpoint::compute_digest() const {
   detail::hasher hash;
   // Read instead of mapped: the routers of a large model are hundreds of megabytes.
   std::vector<std::byte> block(std::size_t{1} << 20);
   auto const add_bytes = [&](tensor_info const& t) {
-    posix_io io;
-    auto const& path = shards()[static_cast<std::size_t>(t.shard)].path();
-    detail::io_file<posix_io> const file{io, io.open_read(path), path, "cannot be opened for reading"};
     hash.add(t.bytes());
+    auto const file = shards()[static_cast<std::size_t>(t.shard)].reopen();
     for (auto at = t.begin; at < t.end; at += block.size()) {
       auto const part = std::span{block}.first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), t.end - at)));
       file.read(at, part);

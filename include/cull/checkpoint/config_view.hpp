@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -23,7 +23,7 @@ class config_view {
   config_view(std::string text, std::string file)
       : text_(std::move(text)),
         file_(std::move(file)),
-        root_(std::make_shared<detail::json const>(detail::parse_json(text_, file_))) {
+        root_(std::make_shared<detail::json_tree const>(detail::parse_tree(text_, file_))) {
     if (!root_->is_object()) throw error{errc::bad_config, "must be a JSON object", {.file = file_}};
   }
 
@@ -73,7 +73,8 @@ class config_view {
   double number_of(std::string_view key, int at, double otherwise) const {
     auto const& value = require(key);
     auto const* one = &value;
-    if (value.is_array()) one = at >= 0 && static_cast<std::size_t>(at) < value.size() ? &value.at(static_cast<std::size_t>(at)) : nullptr;
+    if (value.is_array())
+      one = at >= 0 && static_cast<std::size_t>(at) < value.size() ? &value.at(static_cast<std::size_t>(at)) : nullptr;
     if (one == nullptr || one->is_null()) return otherwise;
     if (!one->is_number()) refuse(key, "a number or a list of numbers");
     return one->get<double>();

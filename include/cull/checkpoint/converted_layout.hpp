@@ -199,7 +199,7 @@ class conversion_planner {
     out.texts.push_back({"config.json", converted_config(parts_, model_.config().text(), model_.config().file())});
     if (wanted_.to == expert_storage::modelopt_nvfp4) out.texts.push_back({quant_file, hf_quant_config(parts_)});
     auto const index = model_.dir() / index_file_name;
-    if (std::filesystem::exists(index)) out.texts.push_back({index_file_name, index_text(out, read_text(index))});
+    if (std::filesystem::exists(index)) out.texts.push_back({index_file_name, index_text(out, index_frame::read(index))});
   }
 
   Exec exec_;

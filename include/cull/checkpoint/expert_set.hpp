@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -45,7 +46,7 @@ class expert_census {
       layers_[place.layer][place.expert].push_back(number_of(place.rest, type));
     } else if (place.layer >= 0 && !stem_.empty() && place.rest.starts_with(stem_) && place.rest.size() > stem_.size() &&
                std::isdigit(static_cast<unsigned char>(place.rest[stem_.size()])) != 0) {
-      misspelled_.insert({place.layer, std::atoi(place.rest.c_str() + stem_.size())});
+      misspelled_.insert({place.layer, std::atoi(std::string{place.rest.substr(stem_.size())}.c_str())});
     }
   }
 
@@ -74,8 +75,10 @@ class expert_census {
   using parts = std::vector<int>;
 
   /// Name and type: in a layer of several formats, an expert lacks nothing that only another format has.
-  int number_of(std::string const& rest, dtype type) {
-    return numbers_.try_emplace({rest, type}, static_cast<int>(numbers_.size())).first->second;
+  int number_of(std::string_view rest, dtype type) {
+    auto& known = numbers_[type];
+    auto const found = known.find(rest);
+    return found != known.end() ? found->second : known.emplace(rest, count_++).first->second;
   }
 
   /// The few different sets of parts; sorts every expert's.
@@ -95,7 +98,8 @@ class expert_census {
   }
 
   std::string stem_;
-  std::map<std::pair<std::string, dtype>, int> numbers_;
+  std::map<dtype, std::map<std::string, int, std::less<>>> numbers_;
+  int count_ = 0;
   std::map<int, std::map<int, parts>> layers_;
   std::set<std::pair<int, int>> misspelled_;
 };

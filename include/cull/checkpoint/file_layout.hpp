@@ -9,7 +9,8 @@
 #include <vector>
 
 #include <cull/checkpoint/header.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_writing.hpp>
+#include <cull/checkpoint/order.hpp>
 #include <cull/checkpoint/tensor_info.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -28,13 +29,20 @@ namespace detail {
 /// JSON texts without a tree of them, whose destructor would need memory.
 inline std::string metadata_text(std::map<std::string, std::string> const& metadata) {
   std::string out;
-  for (auto const& [key, text] : metadata) out += (out.empty() ? "{" : ",") + json(key).dump() + ":" + json(text).dump();
-  return out + "}";
+  for (auto const& [key, text] : metadata) {
+    append_json_string(out.append(out.empty() ? "{" : ","), key);
+    append_json_string(out.append(":"), text);
+  }
+  return out.append("}");
 }
-inline std::string shape_text(std::vector<std::uint64_t> const& shape) {
-  std::string out = "[";
-  for (auto const n : shape) out += (out.size() > 1 ? "," : "") + std::to_string(n);
-  return out + "]";
+/// The tensor's member of the header; its offsets count from the data.
+inline void append_entry(std::string& to, tensor_info const& t) {
+  append_json_string(to, t.name);
+  to.append(":{\"dtype\":\"").append(name(t.type)).append("\",\"shape\":[");
+  for (std::size_t i = 0; i < t.shape.size(); ++i) append_number(i > 0 ? to.append(",") : to, t.shape[i]);
+  append_number(to.append("],\"data_offsets\":["), t.begin);
+  append_number(to.append(","), t.end);
+  to.append("]}");
 }
 
 }  // namespace detail
@@ -43,23 +51,24 @@ inline std::string shape_text(std::vector<std::uint64_t> const& shape) {
 /// is aligned. A function of its arguments: the order of `tensors` does not matter.
 /// Throws `errc::bad_name`, `errc::header_too_large` for what a reader would refuse.
 inline file_layout lay_out(std::map<std::string, std::string> const& metadata, std::vector<tensor_info> tensors) {
-  std::sort(tensors.begin(), tensors.end(),
-            [](auto const& a, auto const& b) { return a.type != b.type ? a.type > b.type : a.name < b.name; });
+  detail::sort_runs(tensors, [](auto const& a, auto const& b) { return a.type != b.type ? a.type > b.type : a.name < b.name; });
   file_layout out;
   std::uint64_t end = 0;
   std::string text = "{";
   if (!metadata.empty()) text += "\"__metadata__\":" + detail::metadata_text(metadata);
+  std::size_t names = 0;
+  for (auto const& t : tensors) names += t.name.size();
+  text.reserve(text.size() + names + 100 * tensors.size());
   for (auto& t : tensors) {
     if (t.name == "__metadata__") throw error{errc::bad_name, "a tensor cannot have this name", {.tensor = t.name}};
     t.begin = end;
     t.end = end += t.elements() * static_cast<std::uint64_t>(bits(t.type)) / 8;
-    text += (text.size() > 1 ? ",\"" : "\"") + detail::json(t.name).dump().substr(1) + ":{\"dtype\":\"" +
-            std::string{name(t.type)} + "\",\"shape\":" + detail::shape_text(t.shape) + ",\"data_offsets\":[" +
-            std::to_string(t.begin) + "," + std::to_string(t.end) + "]}";
+    detail::append_entry(text.size() > 1 ? text.append(",") : text, t);
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
   if (text.size() > max_header_bytes) throw error{errc::header_too_large, "too many tensors for one file; use more shards"};
+  out.header.reserve(8 + text.size());
   for (int i = 0; i < 8; ++i) out.header += static_cast<char>((text.size() >> (8 * i)) & 0xff);
   out.header += text;
   for (auto& t : tensors) {

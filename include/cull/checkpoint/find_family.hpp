@@ -11,7 +11,7 @@
 #include <cull/checkpoint/families.hpp>
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/family_reader.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/mapped_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -19,10 +19,10 @@
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::vector<json> const& known_descriptors() {
+inline std::vector<json_tree> const& known_descriptors() {
   static auto const parsed = [] {
-    std::vector<json> out;
-    for (auto const text : families::all) out.push_back(json::parse(text));
+    std::vector<json_tree> out;
+    for (auto const text : families::all) out.push_back(parse_tree(text, "built-in descriptor"));
     return out;
   }();
   return parsed;
@@ -41,17 +41,17 @@ inline json const* known_descriptor(std::string_view model_type) {
 }
 
 /// A descriptor on top of what it is like, down to `common`.
-inline json completed(json const& descriptor, std::string const& file) {
-  json out;
+inline json_tree completed(json const& descriptor, std::string const& file) {
+  json_tree out;
   if (auto const like = descriptor.find("like"); like != descriptor.end()) {
     auto const* const base = like->is_string() ? known_descriptor(like->get<std::string>()) : nullptr;
     if (base == nullptr)
       throw error{errc::bad_config, "family descriptor: 'like' names no known family: " + like->dump(), {.file = file}};
     out = completed(*base, file);
   } else {
-    out = json::parse(families::common);
+    out = parse_tree(families::common, file);
   }
-  out.merge_patch(descriptor);
+  out.merge(descriptor);
   return out;
 }
 
@@ -70,7 +70,7 @@ inline std::vector<std::string> model_types(config_view const& config) {
 /// A family from a descriptor file of the user's. Throws `errc::not_found`, `errc::json_syntax` and its kin, `errc::bad_config`.
 inline family load_family(std::filesystem::path const& path) {
   auto const file = path.string();
-  return read_family(detail::completed(detail::parse_json(detail::read_text(path), file), file), file);
+  return read_family(detail::completed(detail::parse_tree(detail::read_text(path), file), file), file);
 }
 
 /// The known family of that model_type. Throws `errc::unsupported_model`.

@@ -11,6 +11,7 @@
 
 #include <cull/checkpoint/index_parser.hpp>
 #include <cull/checkpoint/leniency.hpp>
+#include <cull/checkpoint/plain_index.hpp>
 #include <cull/checkpoint/shard_index.hpp>
 #include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
@@ -25,8 +26,10 @@ inline constexpr char single_file_name[] = "model.safetensors";
 /// Throws `errc::index_schema`, `bad_shard_name`, `bad_name`, `bad_integer`, `integer_range` (of total_size), `duplicate_key`,
 /// and the codes of JSON, with the byte and the place.
 inline shard_index parse_index(std::string_view text, std::string const& file, leniency const& allowed = {}) {
-  auto const root = detail::json_root(text, detail::json_depth_limit, {.file = file});
   shard_index out;
+  if (detail::plain_index{out}.parse(text)) return out;
+  out = {};
+  auto const root = detail::json_root(text, detail::json_depth_limit, {.file = file});
   std::vector<std::uint32_t> places;
   auto const base = static_cast<std::uint64_t>(root.data() - text.data());
   detail::index_parser{root, file, base, allowed}.parse(out, places);

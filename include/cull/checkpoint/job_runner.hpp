@@ -12,7 +12,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include <cull/checkpoint/journal.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/output_file.hpp>
+#include <cull/checkpoint/side_by_side.hpp>
 #include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -119,9 +119,7 @@ class job_runner {
   std::size_t threads() const {
     // Makers may share what they have worked out, and use threads of their own.
     if (!job_.makers.empty()) return 1;
-    auto const wanted = options_.threads > 0 ? static_cast<std::size_t>(options_.threads)
-                                             : std::min<std::size_t>(4, std::max(1u, std::thread::hardware_concurrency()));
-    return std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(1, job_.shards.size()));
+    return std::clamp<std::size_t>(threads_or_default(options_.threads), 1, std::max<std::size_t>(1, job_.shards.size()));
   }
 
   /// Each thread takes the next shard; the first problem stops all.
@@ -139,14 +137,7 @@ class job_runner {
         stop_ = true;
       }
     };
-    std::vector<std::thread> helpers;
-    try {
-      while (helpers.size() + 1 < threads()) helpers.emplace_back(work);
-    } catch (std::system_error const&) {
-      // Those that could be started do it all.
-    }
-    work();
-    for (auto& helper : helpers) helper.join();
+    side_by_side(threads(), work);
     if (problem) std::rethrow_exception(problem);
   }
 

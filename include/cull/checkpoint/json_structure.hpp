@@ -44,12 +44,13 @@ class json_structure {
     return text_.size();
   }
 
- private:
-  /// The closing quote of a string, or the last byte of the text.
+  /// The closing quote of the string that begins at `at`, or the last byte of the text.
   std::size_t end_of_string(std::size_t at) const {
     for (++at; at < text_.size() && text_[at] != '"'; ++at) at += text_[at] == '\\' ? 1u : 0u;
     return at < text_.size() ? at : text_.size() - 1;
   }
+
+ private:
   [[noreturn]] void fail(errc code, std::string const& why, std::size_t at) {
     where_.byte = base_ + at;
     throw error{code, why, where_};

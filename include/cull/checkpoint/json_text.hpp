@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/config.hpp>
 
 CULL_NAMESPACE_BEGIN

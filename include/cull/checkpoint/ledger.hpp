@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <cull/checkpoint/family.hpp>
@@ -76,9 +77,12 @@ inline constexpr std::string_view routed_experts_role = "routed experts";
 inline std::string_view role_of(family const& of, tensor_place const& place, std::string_view name) {
   switch (relation_of(of, place)) {
     case expert_relation::one_expert:
-    case expert_relation::all_experts: return routed_experts_role;
-    case expert_relation::router: return "router";
-    case expert_relation::none: break;
+    case expert_relation::all_experts:
+      return routed_experts_role;
+    case expert_relation::router:
+      return "router";
+    case expert_relation::none:
+      break;
   }
   for (auto const& row : detail::role_patterns) {
     if (!row.part.empty() && name.find(row.part) != std::string_view::npos) return row.role;
@@ -86,10 +90,10 @@ inline std::string_view role_of(family const& of, tensor_place const& place, std
   return "other";
 }
 
-/// The ledger of a list of tensors.
-inline ledger make_ledger(family const& of, int hidden_layers, std::vector<tensor_info> const& tensors) {
-  ledger unordered;
-  for (auto const& t : tensors) unordered.add(role_of(of, locate(of, hidden_layers, t.name), t.name), t.bytes());
+namespace detail {
+
+/// In the order of the roles.
+inline ledger ordered(ledger unordered) {
   ledger out{{}, unordered.tensors, unordered.bytes};
   auto const take = [&](std::string_view role) {
     auto const found = std::find_if(unordered.rows.begin(), unordered.rows.end(), [&](auto const& r) { return r.role == role; });
@@ -97,9 +101,22 @@ inline ledger make_ledger(family const& of, int hidden_layers, std::vector<tenso
     out.rows.push_back(*found);
     unordered.rows.erase(found);
   };
-  for (auto const& pattern : detail::role_patterns) take(pattern.role);
+  for (auto const& pattern : role_patterns) take(pattern.role);
   take("other");
   return out;
+}
+
+inline void add_all(ledger& to, family const& of, int hidden_layers, std::vector<tensor_info> const& tensors) {
+  for (auto const& t : tensors) to.add(role_of(of, locate(of, hidden_layers, t.name), t.name), t.bytes());
+}
+
+}  // namespace detail
+
+/// The ledger of a list of tensors.
+inline ledger make_ledger(family const& of, int hidden_layers, std::vector<tensor_info> const& tensors) {
+  ledger out;
+  detail::add_all(out, of, hidden_layers, tensors);
+  return detail::ordered(std::move(out));
 }
 
 CULL_NAMESPACE_END

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <cull/checkpoint/digest.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_writing.hpp>
 #include <cull/config.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -32,12 +32,12 @@ inline std::string manifest_text(std::string const& plan_digest, std::vector<wri
       "{\n  \"format\": \"cull-manifest\",\n  \"version\": 1,\n  \"plan_xxh128\": \"" + plan_digest + "\",\n  \"files\": {";
   char const* separator = "\n";
   for (auto const& f : files) {
-    out += separator + ("    " + detail::json(f.name).dump()) + ": {\"bytes\": " + std::to_string(f.bytes) + ", \"xxh128\": \"" +
+    out += separator + ("    " + detail::json_string(f.name)) + ": {\"bytes\": " + std::to_string(f.bytes) + ", \"xxh128\": \"" +
            f.xxh128 + "\"}";
     separator = ",\n";
   }
   out += "\n  }";
-  if (!added.empty()) out += ",\n  \"added\": " + detail::json(added).dump();
+  if (!added.empty()) out += ",\n  \"added\": " + detail::json_list(added);
   return out + "\n}\n";
 }
 

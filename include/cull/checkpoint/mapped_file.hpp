@@ -48,6 +48,18 @@ class mapped_file {
   std::size_t size_ = 0;
 };
 
+namespace detail {
+
+/// Throws `errc::source_changed` unless a file is still what it was.
+inline void check_identity(file_identity const& was, file_identity const& now, std::filesystem::path const& path) {
+  if (now == was) return;
+  throw error{errc::source_changed,
+              now.size < was.size ? "has become shorter since it was opened" : "was changed since it was opened",
+              {.file = path.string()}};
+}
+
+}  // namespace detail
+
 /// The bytes of a file that was opened earlier: mapped when they are first asked for, and only while the file is the one that was
 /// opened. May be asked by several threads.
 class lazy_mapping {
@@ -58,23 +70,16 @@ class lazy_mapping {
   std::span<std::byte const> bytes() const {
     std::call_once(mapped_, [&] {
       source_file const file{path_};
-      check(file.identity());
+      detail::check_identity(identity_, file.identity(), path_);
       map_ = mapped_file{file};
     });
     struct stat status {};
     if (::stat(path_.c_str(), &status) != 0) detail::throw_errno("cannot be examined", path_);
-    check(detail::identity_of(status));
+    detail::check_identity(identity_, detail::identity_of(status), path_);
     return map_.bytes();
   }
 
  private:
-  void check(detail::file_identity const& now) const {
-    if (now == identity_) return;
-    throw error{errc::source_changed,
-                now.size < identity_.size ? "has become shorter since it was opened" : "was changed since it was opened",
-                {.file = path_.string()}};
-  }
-
   std::filesystem::path path_;
   detail::file_identity identity_;
   mutable std::once_flag mapped_;

@@ -20,12 +20,12 @@ inline std::string numbered(std::string_view pattern, int number) {
   return std::string{pattern.substr(0, at)} + std::to_string(number) + std::string{pattern.substr(at + 2)};
 }
 
-/// Where a name stands in a model.
+/// Where a name stands in a model; views of that name.
 struct tensor_place {
-  int layer = -1;      ///< -1: outside of the layers
-  int expert = -1;     ///< -1: not of one routed expert
-  std::string prefix;  ///< of the layer, as the name spells it
-  std::string rest;    ///< what follows the prefixes
+  int layer = -1;           ///< -1: outside of the layers
+  int expert = -1;          ///< -1: not of one routed expert
+  std::string_view prefix;  ///< of the layer, as the name spells it
+  std::string_view rest;    ///< what follows the prefixes
 };
 
 namespace detail {
@@ -59,7 +59,7 @@ inline std::optional<int> take_layer(family const& of, int hidden_layers, std::s
 
 }  // namespace detail
 
-/// Takes a tensor's name apart. `hidden_layers`: layers before the MTP layers.
+/// Takes a tensor's name apart; what it gives is valid as long as the name. `hidden_layers`: layers before the MTP layers.
 inline tensor_place locate(family const& of, int hidden_layers, std::string_view name) {
   tensor_place place;
   auto rest = name;

@@ -18,7 +18,8 @@
 
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/header.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
+#include <cull/checkpoint/json_writing.hpp>
 #include <cull/checkpoint/safetensors_writer.hpp>
 #include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
@@ -48,7 +49,7 @@ struct observation_metadata {
   template <class T>
   std::vector<T> list(std::string const& key) const {
     try {
-      return parse_json(text(key), file).template get<std::vector<T>>();
+      return parse_tree(text(key), file).template get<std::vector<T>>();
     } catch (json::exception const&) {
       refuse("metadata '" + key + "' is not a list of the right kind");
     }
@@ -56,7 +57,7 @@ struct observation_metadata {
   /// Integers from 0 to 2^31 - 1.
   std::vector<int> numbers(std::string const& key) const {
     std::vector<int> out;
-    auto const all = parse_json(text(key), file);
+    auto const all = parse_tree(text(key), file);
     for (auto const& each : all) {
       if (!each.is_number_unsigned() || each.template get<std::uint64_t>() > 0x7fffffffu)
         refuse("metadata '" + key + "' is not a list of numbers below 2^31");
@@ -126,10 +127,10 @@ void save(observation<Measures...> const& seen, std::filesystem::path const& pat
   std::vector<std::string> sequences;
   for (auto const& digest : seen.provenance().sequences) sequences.push_back(detail::hex_words(digest));
   std::map<std::string, std::string> metadata{
-      {"format", detail::observation_format},           {"version", detail::observation_version},
-      {"layers", detail::json(seen.layers()).dump()},   {"experts", detail::json(experts).dump()},
-      {"domains", detail::json(seen.domains()).dump()}, {"model_digest", seen.provenance().model_digest},
-      {"settings", seen.provenance().settings},         {"sequences", detail::json(sequences).dump()},
+      {"format", detail::observation_format},         {"version", detail::observation_version},
+      {"layers", detail::json_list(seen.layers())},   {"experts", detail::json_list(experts)},
+      {"domains", detail::json_list(seen.domains())}, {"model_digest", seen.provenance().model_digest},
+      {"settings", seen.provenance().settings},       {"sequences", detail::json_list(sequences)},
   };
   std::vector<tensor_source> tensors;
   for (auto const& t : state) {

@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <dirent.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <iterator>
-#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/directory_names.hpp>
 #include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/model_tree.hpp>
+#include <cull/checkpoint/order.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/checkpoint/tensor_info.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -53,9 +52,8 @@ class shard_opener {
     if (has_index_) check_shards_exist();
     out_.warnings = index_.warnings;
     for (auto const& name : names_) open_one(name);
-    auto const before = [](auto const& a, auto const& b) { return a.name != b.name ? a.name < b.name : a.shard < b.shard; };
-    if (!std::is_sorted(out_.tensors.begin(), out_.tensors.end(), before))
-      std::sort(out_.tensors.begin(), out_.tensors.end(), before);
+    // Stable: of two with the same name, that of the first file comes first.
+    sort_runs(out_.tensors, [](auto const& a, auto const& b) { return a.name < b.name; });
     settle_duplicates();
     if (has_index_) check_index();
     note_strangers();
@@ -90,15 +88,18 @@ class shard_opener {
   }
 
   void open_one(std::string const& name) {
-    safetensors_file file{tree_.checked(dir_ / name), allowed_};
-    if (file.trailing_bytes() > 0) {
-      out_.warnings.push_back(name + ": " + std::to_string(file.trailing_bytes()) +
+    source_file const file{tree_.checked(dir_ / name)};
+    auto header =
+        read_safetensors_header([&](auto from, auto to) { file.read(from, to); }, file.size(), file.path().string(), allowed_);
+    if (header.trailing_bytes > 0) {
+      out_.warnings.push_back(name + ": " + std::to_string(header.trailing_bytes) +
                               " bytes behind the last tensor belong to none and are ignored");
     }
-    auto tensors = std::move(file).tensors();
-    for (auto& t : tensors) t.shard = static_cast<int>(out_.shards.size());
-    out_.tensors.insert(out_.tensors.end(), std::make_move_iterator(tensors.begin()), std::make_move_iterator(tensors.end()));
-    out_.shards.push_back(std::move(file));
+    for (auto& t : header.tensors) {
+      t.shard = static_cast<int>(out_.shards.size());
+      out_.tensors.push_back(std::move(t));
+    }
+    out_.shards.emplace_back(file, std::move(header));
   }
 
   void settle_duplicates() {
@@ -139,18 +140,22 @@ class shard_opener {
     std::uint64_t total = 0;
     std::size_t indexed = 0, adopted = 0;
     std::string first_adopted;
+    std::vector<std::string> names;
+    for (auto const& shard : out_.shards) names.push_back(shard.path().filename().string());
+    // Both lists ascend by name.
+    auto entry = index_.tensors.begin();
     for (auto const& t : out_.tensors) {
-      if (extras_.contains(shard_name(t))) continue;
+      auto const& name = names[static_cast<std::size_t>(t.shard)];
+      if (!extras_.empty() && extras_.contains(name)) continue;
       total += t.bytes();
-      auto const* const found = index_.find(t.name);
-      if (found == nullptr) {
+      while (entry != index_.tensors.end() && entry->tensor < t.name) ++entry;
+      if (entry == index_.tensors.end() || entry->tensor != t.name) {
         if (adopted++ == 0) first_adopted = t.name;
         continue;
       }
       ++indexed;
-      if (index_.shards[found->shard] != shard_name(t)) {
-        refuse(errc::wrong_shard, "is in " + shard_name(t) + ", the index says " + index_.shards[found->shard], t.name);
-      }
+      if (index_.shards[entry->shard] != name)
+        refuse(errc::wrong_shard, "is in " + name + ", the index says " + index_.shards[entry->shard], t.name);
     }
     if (indexed != index_.tensors.size()) refuse_missing(index_.tensors.size() - indexed);
     if (adopted > 0) note_adopted(adopted, first_adopted);
@@ -182,11 +187,7 @@ class shard_opener {
   }
 
   void note_strangers() {
-    // Not by directory_iterator: libstdc++'s ends the program where memory ends.
-    std::unique_ptr<DIR, int (*)(DIR*)> const dir{::opendir(dir_.c_str()), ::closedir};
-    if (!dir) throw_errno("cannot be listed", dir_);
-    while (auto const* const entry = ::readdir(dir.get())) {
-      std::string const name = entry->d_name;
+    for (auto const& name : names_in(dir_)) {
       if (name.ends_with(".safetensors") && !names_.contains(name))
         out_.warnings.push_back(name + " belongs to no index and is ignored");
     }

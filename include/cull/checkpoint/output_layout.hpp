@@ -15,11 +15,15 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/directory_names.hpp>
 #include <cull/checkpoint/file_layout.hpp>
 #include <cull/checkpoint/index.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
+#include <cull/checkpoint/json_writing.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/model_tree.hpp>
+#include <cull/checkpoint/order.hpp>
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
 
@@ -70,38 +74,67 @@ inline constexpr char plan_file_name[] = "cull-plan.json";
 namespace detail {
 
 inline ledger ledger_of(checkpoint const& model, std::vector<output_shard> const& shards) {
-  std::vector<tensor_info> all;
-  for (auto const& shard : shards) all.insert(all.end(), shard.layout.tensors.begin(), shard.layout.tensors.end());
-  return make_ledger(model.family(), model.hidden_layers(), all);
+  ledger out;
+  for (auto const& shard : shards) add_all(out, model.family(), model.hidden_layers(), shard.layout.tensors);
+  return ordered(std::move(out));
 }
 
-/// The index as transformers writes it; metadata of the source stays, its last
-/// newline or none too, total_size is computed. `source`: the text of the
-/// source's index, or empty where it has none.
-inline std::string index_text(output_layout const& of, std::string const& source) {
-  auto root = json::object();
-  if (!source.empty()) {
-    // The map was read before and may be long: what is needed is the rest.
-    root = json::parse(source, [](int depth, json::parse_event_t event, json const& value) {
-      return depth != 1 || event != json::parse_event_t::key || value != "weight_map";
-    });
+/// The text of an index without its long map, which was read before.
+struct index_frame {
+  std::string text = {};  ///< empty: there is none
+  bool ends_line = true;
+
+  static index_frame read(std::filesystem::path const& path) {
+    auto const whole = read_text(path);
+    return {without_member(whole, "weight_map"), whole.ends_with('\n')};
   }
+};
+
+/// The index as transformers writes it; metadata of the source stays, its last newline or none too, total_size is computed.
+inline std::string index_text(output_layout const& of, index_frame const& source) {
+  auto root = parse_tree(source.text.empty() ? "{}" : source.text, index_file_name);
+  if (!root.contains("metadata") || root.at("metadata").is_null()) root["metadata"] = json::object();
   root["metadata"]["total_size"] = of.ledger.bytes;
   root["weight_map"] = json::object();
-  auto text = root.dump(2, ' ', true);
+  auto const frame = root.dump(2, ' ', true);
   std::vector<std::pair<std::string_view, std::string_view>> entries;
+  std::size_t size = frame.size();
   for (auto const& shard : of.shards) {
-    for (auto const& t : shard.layout.tensors) entries.emplace_back(t.name, shard.name);
+    for (auto const& t : shard.layout.tensors) {
+      entries.emplace_back(t.name, shard.name);
+      size += t.name.size() + shard.name.size() + 12;
+    }
   }
-  std::sort(entries.begin(), entries.end());
-  std::string map;
-  for (auto const& [tensor, shard] : entries) {
-    map += (map.empty() ? "\n    " : ",\n    ") + json(tensor).dump(-1, ' ', true) + ": " + json(shard).dump(-1, ' ', true);
-  }
+  sort_runs(entries, std::less<>{});
   // The document's own member: others of that name lie deeper.
   constexpr std::string_view place = "\n  \"weight_map\": {";
-  text.insert(text.find(place) + place.size(), map + "\n  ");
-  return text + (source.empty() || source.ends_with('\n') ? "\n" : "");
+  auto const inside = frame.find(place) + place.size();
+  std::string text;
+  text.reserve(size);
+  text.append(frame, 0, inside);
+  char const* separator = "\n    ";
+  for (auto const& [tensor, shard] : entries) {
+    append_json_string(text.append(separator), tensor, json_ascii::yes);
+    append_json_string(text.append(": "), shard, json_ascii::yes);
+    separator = ",\n    ";
+  }
+  text.append("\n  ").append(frame, inside);
+  return source.ends_line ? text.append("\n") : text;
+}
+
+/// `use(path)` for the regular files of a tree, by paths relative to `top`; neither what begins with a dot nor directories behind
+/// links.
+template <class Use>
+void each_visible_file(std::filesystem::path const& top, std::filesystem::path const& folder, Use&& use) {
+  for (auto const& name : names_in(top / folder)) {
+    if (name.starts_with('.')) continue;
+    auto const path = folder / name;
+    auto const own = std::filesystem::symlink_status(top / path);
+    if (std::filesystem::is_directory(own))
+      each_visible_file(top, path, use);
+    else if (std::filesystem::is_regular_file(top / path))
+      use(path);
+  }
 }
 
 /// Sorts the other files of the model's directory into those that are copied
@@ -116,17 +149,13 @@ inline void find_side_files(checkpoint const& model, output_layout& out) {
            std::any_of(model.shards().begin(), model.shards().end(), is_shard);
   };
   model_tree const tree{model.dir(), model.allowed()};
-  for (fs::recursive_directory_iterator at{model.dir()}, end; at != end; ++at) {
-    auto const path = at->path().lexically_relative(model.dir());
-    if (path.filename().string().starts_with('.')) {
-      if (at->is_directory()) at.disable_recursion_pending();
-    } else if (at->is_regular_file() && !written(path)) {
-      auto const kind = path.extension().string();
-      bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
-      if (!weights) tree.checked(at->path());
-      (weights ? out.left_behind : out.side_files).push_back(path);
-    }
-  }
+  each_visible_file(model.dir(), {}, [&](fs::path const& path) {
+    if (written(path)) return;
+    auto const kind = path.extension().string();
+    bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
+    if (!weights) tree.checked(model.dir() / path);
+    (weights ? out.left_behind : out.side_files).push_back(path);
+  });
   std::sort(out.side_files.begin(), out.side_files.end());
   std::sort(out.left_behind.begin(), out.left_behind.end());
 }

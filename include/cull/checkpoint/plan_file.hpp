@@ -12,7 +12,8 @@
 #include <vector>
 
 #include <cull/checkpoint/digest.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
+#include <cull/checkpoint/json_writing.hpp>
 #include <cull/checkpoint/output_file.hpp>
 #include <cull/checkpoint/plan.hpp>
 #include <cull/checkpoint/source_file.hpp>
@@ -63,23 +64,26 @@ std::string layer_lines(Map const& map, Write&& write) {
   return out + (map.empty() ? "}" : "\n  }");
 }
 
-inline json cut_json(cut_note const& note) {
-  json out;
-  out["margin"] = std::isfinite(note.margin) ? json(note.margin) : json(nullptr);
-  out["tied"] = note.tied;
-  out["never_chosen"] = note.never_chosen;
-  auto const add = [&](char const* key, std::optional<double> const& value) {
-    if (value) out[key] = std::isfinite(*value) ? json(*value) : json(nullptr);
+/// One line, members ascending by name; infinity is null.
+inline std::string cut_text(cut_note const& note) {
+  std::string out = "{";
+  auto const add = [&](char const* key, std::string const& value) {
+    out.append(out.size() > 1 ? ",\"" : "\"").append(key).append("\":").append(value);
   };
-  if (note.sequences_to_settle) {
-    out["unsettled"] = note.unsettled;
-    out["starving"] = note.starving;
-  }
-  if (!note.rescued.empty()) out["rescued"] = note.rescued;
-  add("sequences_to_settle", note.sequences_to_settle);
-  add("mass_dropped", note.mass_dropped);
-  add("traffic_dropped", note.traffic_dropped);
-  return out;
+  auto const number = [](double value) { return std::isfinite(value) ? json(value).dump() : "null"; };
+  auto const add_number = [&](char const* key, std::optional<double> const& value) {
+    if (value) add(key, number(*value));
+  };
+  add("margin", number(note.margin));
+  add_number("mass_dropped", note.mass_dropped);
+  add("never_chosen", json_list(note.never_chosen));
+  if (!note.rescued.empty()) add("rescued", json_list(note.rescued));
+  add_number("sequences_to_settle", note.sequences_to_settle);
+  if (note.sequences_to_settle) add("starving", json_list(note.starving));
+  add("tied", json_list(note.tied));
+  add_number("traffic_dropped", note.traffic_dropped);
+  if (note.sequences_to_settle) add("unsettled", json_list(note.unsettled));
+  return out + "}";
 }
 
 inline int layer_number(std::string const& key, std::string const& file) {
@@ -149,13 +153,13 @@ namespace detail {
 
 /// All of a plan's JSON text but its checksum and the end.
 inline std::string plan_text(pruning_plan const& plan) {
-  auto const dump = [](auto const& value) { return json(value).dump(); };
   std::string out = std::string{"{\n  \"format\": \""} + plan_format + "\",\n  \"version\": 1,\n";
-  out += "  \"model_digest\": " + dump(plan.model_digest) + ",\n";
-  if (!plan.data_digest.empty()) out += "  \"data_digest\": " + dump(plan.data_digest) + ",\n";
-  out += "  \"criterion\": " + dump(plan.criterion) + ",\n";
-  out += "  \"mtp\": " + dump(to_text(plan.mtp)) + ",\n  \"layers\": " + layer_lines(plan.layers, dump);
-  out += ",\n  \"cuts\": " + layer_lines(plan.notes, [](cut_note const& note) { return cut_json(note).dump(); });
+  out += "  \"model_digest\": " + json_string(plan.model_digest) + ",\n";
+  if (!plan.data_digest.empty()) out += "  \"data_digest\": " + json_string(plan.data_digest) + ",\n";
+  out += "  \"criterion\": " + json_string(plan.criterion) + ",\n";
+  out += "  \"mtp\": " + json_string(to_text(plan.mtp)) +
+         ",\n  \"layers\": " + layer_lines(plan.layers, [](auto const& ids) { return json_list(ids); });
+  out += ",\n  \"cuts\": " + layer_lines(plan.notes, cut_text);
   return out + plan_choices(plan);
 }
 
@@ -175,7 +179,7 @@ inline std::string to_json(pruning_plan const& plan) {
 /// content, however it is spelled. Throws `errc::json_syntax` and its kin, `errc::bad_plan`, `errc::bad_checksum`.
 inline pruning_plan parse_plan(std::string_view text, std::string const& file) {
   using detail::json;
-  auto const root = detail::parse_json(text, file);
+  auto const root = detail::parse_tree(text, file);
   if (!root.is_object() || !root.contains("layers") || !root.at("layers").is_object()) {
     throw error{errc::bad_plan, "has no object 'layers' of kept expert ids per layer", {.file = file}};
   }

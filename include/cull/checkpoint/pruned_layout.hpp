@@ -56,8 +56,7 @@ class layout_maker {
               {},
               model_.hidden_layers() + (drops_mtp ? 0 : static_cast<int>(mtp_.size()))};
     if (are_unequal(out.kept) || are_unequal(model_.expert_counts())) names_.per_layer = counts_of(out.kept);
-    if (plan_.input_scales == input_scales::max)
-      widest_ = widest_input_scales(model_, [&](int layer, int) { return out.kept.contains(layer); });
+    if (plan_.input_scales == input_scales::max) widest_ = widest_input_scales(model_, out.kept);
     out.shards = lay_out_shards();
     out.ledger = ledger_of(model_, out.shards);
     add_texts();
@@ -94,8 +93,8 @@ class layout_maker {
     if (place.expert >= 0) {
       auto const number = new_number(names_, place.layer, place.expert);
       if (!number) return std::nullopt;
-      out.first.name = place.prefix + numbered(model_.family().experts, *number) + place.rest;
-      auto const widest = widest_.find({place.layer, place.rest});
+      out.first.name = std::string{place.prefix}.append(numbered(model_.family().experts, *number)).append(place.rest);
+      auto const widest = widest_.empty() ? widest_.end() : widest_.find({place.layer, std::string{place.rest}});
       if (widest != widest_.end()) out.second.made = bytes_of(widest->second);
     } else if (auto const axis = expert_axis(model_.family(), place, t.shape)) {
       bool const router = relation_of(model_.family(), place) == expert_relation::router;
@@ -129,7 +128,7 @@ class layout_maker {
     auto const index = model_.dir() / index_file_name;
     bool const indexed = std::filesystem::exists(index);
     if (plan_.shard_bytes == 0 ? indexed : out_->shards.size() > 1)
-      out_->texts.push_back({index_file_name, index_text(*out_, indexed ? read_text(index) : std::string{})});
+      out_->texts.push_back({index_file_name, index_text(*out_, indexed ? index_frame::read(index) : index_frame{})});
     auto plan = plan_;
     plan.model_digest = model_.digest();
     out_->texts.push_back({plan_file_name, to_json(plan)});

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <cull/checkpoint/conversion.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/json_text.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>

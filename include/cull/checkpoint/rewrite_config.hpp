@@ -14,6 +14,8 @@
 
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/json_text.hpp>
+#include <cull/checkpoint/json_tree.hpp>
+#include <cull/checkpoint/json_writing.hpp>
 #include <cull/checkpoint/names.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -39,7 +41,7 @@ inline std::string per_layer_text(renaming const& by, std::size_t size) {
   for (auto const& [layer, count] : by.per_layer) {
     if (static_cast<std::size_t>(layer) < size) counts[static_cast<std::size_t>(layer)] = count;
   }
-  return json(counts).dump();
+  return json_list(counts);
 }
 
 /// The new number of an expert, or nothing where it is dropped.
@@ -100,7 +102,7 @@ using member_list = std::vector<json_span>;
 
 /// A member under its new name: the element of a list, or the key of an object's member.
 inline text_edit rename_edit(std::string_view text, json_span const& member, std::string const& name) {
-  auto const quoted = json(name).dump();
+  auto const quoted = json_string(name);
   if (member.member == member.begin) return {member.begin, member.end, quoted};
   auto key_end = member.member + 1;
   for (; text[key_end] != '"'; ++key_end) key_end += text[key_end] == '\\' ? 1u : 0u;
@@ -184,13 +186,15 @@ inline bool is_listed(renaming const& by, json_span const& span) {
 
 /// The list of experts per layer in the place of the one that is there (as long as it was), of a number, or behind the first key
 /// that holds the number of experts.
-inline void add_list_edit(renaming const& by, std::string_view text, std::vector<json_span> const& spans,
+inline void add_list_edit(renaming const& by, std::string_view text, std::vector<json_span> const& spans, std::string const& file,
                           std::vector<text_edit>& edits) {
   auto const& key = by.family->per_layer_key;
   json_span const* behind = nullptr;
   for (auto const& span : spans) {
     if (is_key(*by.family, span.path, span.path.size(), key)) {
-      auto const value = json::parse(text.substr(span.begin, span.end - span.begin));
+      auto const literal = text.substr(span.begin, span.end - span.begin);
+      json_tree value;
+      if (literal.starts_with('[')) value = parse_tree(literal, file);
       auto const size = value.is_array() && !by.mtp_dropped ? value.size() : static_cast<std::size_t>(by.layers);
       edits.push_back({span.begin, span.end, per_layer_text(by, size)});
       return;
@@ -198,7 +202,7 @@ inline void add_list_edit(renaming const& by, std::string_view text, std::vector
     if (behind == nullptr && is_count(by, text, span)) behind = &span;
   }
   if (behind == nullptr) return;
-  auto const list = ", " + json(key).dump() + ": " + per_layer_text(by, static_cast<std::size_t>(by.layers));
+  auto const list = ", " + json_string(key) + ": " + per_layer_text(by, static_cast<std::size_t>(by.layers));
   edits.push_back({behind->end, behind->end, list});
 }
 
@@ -207,7 +211,7 @@ inline void add_list_edit(renaming const& by, std::string_view text, std::vector
 inline std::string rewrite_config(renaming const& by, std::string_view text, std::string const& file) {
   auto const spans = json_locator{text}.locate();
   auto edits = mention_edits(by, text, spans, file);
-  if (!by.per_layer.empty()) add_list_edit(by, text, spans, edits);
+  if (!by.per_layer.empty()) add_list_edit(by, text, spans, file, edits);
   for (auto const& span : spans) {
     bool const listed = !by.per_layer.empty() && is_listed(by, span);
     if (!listed && is_count(by, text, span)) edits.push_back({span.begin, span.end, std::to_string(by.experts)});
@@ -219,7 +223,7 @@ inline std::string rewrite_config(renaming const& by, std::string_view text, std
 
 /// hf_quant_config.json of the pruned model.
 inline std::string rewrite_quant_config(renaming const& by, std::string_view text, std::string const& file) {
-  parse_json(text, file);
+  parse_tree(text, file);
   return edited(text, mention_edits(by, text, json_locator{text}.locate(), file));
 }
 

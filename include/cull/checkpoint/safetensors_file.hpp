@@ -16,6 +16,7 @@
 #include <cull/checkpoint/header.hpp>
 #include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/mapped_file.hpp>
+#include <cull/checkpoint/order.hpp>
 #include <cull/checkpoint/source_file.hpp>
 #include <cull/checkpoint/tensor_info.hpp>
 #include <cull/config.hpp>
@@ -31,6 +32,7 @@ class safetensors_shard {
         size_(file.size()),
         data_begin_(header.data_begin),
         trailing_bytes_(header.trailing_bytes),
+        identity_(file.identity()),
         metadata_(std::move(header.metadata)),
         data_(std::make_unique<lazy_mapping>(file.path(), file.identity())) {}
 
@@ -45,10 +47,17 @@ class safetensors_shard {
   std::span<std::byte const> bytes(tensor_info const& tensor) const {
     return data_->bytes().subspan(static_cast<std::size_t>(tensor.begin), static_cast<std::size_t>(tensor.bytes()));
   }
+  /// The file, to be read without a mapping. Throws like `bytes`.
+  source_file reopen() const {
+    source_file out{path_};
+    detail::check_identity(identity_, out.identity(), path_);
+    return out;
+  }
 
  private:
   std::filesystem::path path_;
   std::uint64_t size_ = 0, data_begin_ = 0, trailing_bytes_ = 0;
+  detail::file_identity identity_;
   std::map<std::string, std::string> metadata_;
   std::unique_ptr<lazy_mapping> data_;
 };
@@ -79,8 +88,7 @@ class safetensors_file : public safetensors_shard {
  private:
   safetensors_file(source_file const& file, safetensors_header&& header)
       : safetensors_shard(file, std::move(header)), tensors_(std::move(header.tensors)) {
-    auto const before = [](auto const& a, auto const& b) { return a.name < b.name; };
-    if (!std::is_sorted(tensors_.begin(), tensors_.end(), before)) std::sort(tensors_.begin(), tensors_.end(), before);
+    detail::sort_runs(tensors_, [](auto const& a, auto const& b) { return a.name < b.name; });
   }
 
   std::vector<tensor_info> tensors_;

@@ -14,7 +14,7 @@
 
 #include <cull/checkpoint/audit.hpp>
 #include <cull/checkpoint/checkpoint.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/mapped_file.hpp>
 #include <cull/config.hpp>
 

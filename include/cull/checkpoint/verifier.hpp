@@ -13,7 +13,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,10 +21,11 @@
 #include <cull/checkpoint/expected_config.hpp>
 #include <cull/checkpoint/expected_shards.hpp>
 #include <cull/checkpoint/expected_tensors.hpp>
-#include <cull/checkpoint/json.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/plan_file.hpp>
 #include <cull/checkpoint/shard_checker.hpp>
+#include <cull/checkpoint/side_by_side.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
@@ -178,32 +178,26 @@ class verifier {
     }
     std::vector<shard_findings> found(names.size());
     std::atomic<std::size_t> next{0};
-    std::exception_ptr stopped;
+    std::vector<std::exception_ptr> problems(names.size());
     shard_checker::rules const rules{expected_, wanted_, [this](auto const& name) { return is_sampled(name); },
                                      [this](std::uint64_t bytes) { advance(bytes); }};
     auto const work = [&] {
       for (std::size_t i = next++; i < names.size(); i = next++) {
         try {
           found[i] = shard_checker{model_, rules, dir_, names[i]}.check();
-        } catch (std::exception const& problem) {
-          found[i].failures.push_back(names[i] + ": " + problem.what());
-          auto const* const known = dynamic_cast<error const*>(&problem);
-          std::lock_guard const guard{mutex_};
-          if (known != nullptr && known->code() == errc::cancelled) stopped = std::current_exception();
+        } catch (...) {
+          problems[i] = std::current_exception();
         }
       }
     };
-    std::vector<std::thread> helpers;
-    while (helpers.size() + 1 < std::min(names.size(), threads())) helpers.emplace_back(work);
-    work();
-    for (auto& helper : helpers) helper.join();
-    if (stopped) std::rethrow_exception(stopped);
-    for (std::size_t i = 0; i < names.size(); ++i) by_shard_[names[i]] = std::move(found[i]);
+    side_by_side(std::min(names.size(), threads_or_default(options_.threads)), work);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      attempt(names[i], [&] {
+        if (problems[i]) std::rethrow_exception(problems[i]);
+      });
+      by_shard_[names[i]] = std::move(found[i]);
+    }
     take_findings();
-  }
-  std::size_t threads() const {
-    return options_.threads > 0 ? static_cast<std::size_t>(options_.threads)
-                                : std::min<std::size_t>(4, std::max(1u, std::thread::hardware_concurrency()));
   }
   bool is_sampled(std::string const& name) const {
     if (options_.sample >= 1) return true;
