@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <cull/checkpoint/execute.hpp>
 #include <cull/checkpoint/io/memory_io.hpp>
 #include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/checkpoint/output_file.hpp>
@@ -176,4 +177,27 @@ TEST_CASE("output_file: what another process is writing is left alone, what a de
   cull::write_file(folder / "g", "whole");
   CHECK(slurp(folder / "g") == "whole");
   CHECK_FALSE(fs::exists(folder / ".g.partial"));
+}
+
+TEST_CASE("io: shards through the cache and past it are the same bytes, whatever their size") {
+  scratch_folder const folder;
+  for (std::size_t const size : {(std::size_t{4} << 20) - 1, std::size_t{4} << 20, (std::size_t{9} << 20) + 13}) {
+    std::string text(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>((i * 2654435761u) >> 11);
+    spill(folder / "source", text);
+    cull::posix_io io;
+    cull::write_job job;
+    job.sources.push_back({folder / "source", {}});
+    io.examine(job.sources[0].path, job.sources[0].status);
+    job.shards.push_back({"shard"});
+    job.add_text(job.shards[0], "head");
+    job.add(job.shards[0], {cull::job_piece::kind::source, 0, 1, size - 1});
+    auto const wanted = "head" + text.substr(1);
+    for (auto const cache : {cull::caching::use, cull::caching::bypass}) {
+      auto const out = folder / ("out" + std::to_string(size) + (cache == cull::caching::use ? "u" : "b"));
+      auto const report = cull::execute(io, job, out, {.cache = cache});
+      CHECK(slurp(out / "shard") == wanted);
+      CHECK(report.files[0].xxh128 == cull::detail::hex_digest(std::as_bytes(std::span{wanted})));
+    }
+  }
 }

@@ -33,8 +33,8 @@ enum class resume_check { size, digest };
 struct apply_options {
   std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};  ///< in bytes; one call at a time
   std::function<bool()> cancelled = {};                                        ///< asked before each range and every 4 MiB
-  int threads = 0;                  ///< shards written side by side; 0: up to 4, as the machine has
-  caching cache = caching::bypass;  ///< of written shards, where the file system can
+  int threads = 0;               ///< shards written side by side; 0: up to 4, as the machine has
+  caching cache = caching::use;  ///< of written shards; to bypass it spares the processor, where the file system can
   resume_check resume = resume_check::size;
 };
 
