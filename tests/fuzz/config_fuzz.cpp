@@ -50,13 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
 }
 
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most, unsigned seed) {
-  static std::vector<std::string_view> const words{"{",
-                                                   "}",
-                                                   "[",
-                                                   "]",
-                                                   ",",
-                                                   ":",
-                                                   "4",
+  static std::vector<std::string_view> const words{"4",
                                                    "\"n_routed_experts\"",
                                                    "\"num_experts\"",
                                                    "\"model.layers.1.mlp.experts.0\"",

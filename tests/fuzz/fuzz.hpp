@@ -81,11 +81,14 @@ inline constexpr std::array interesting_numbers{"0",
                                                 "[]",
                                                 "{}"};
 
-/// One change to a JSON text that keeps most of its structure: tokens are replaced, copied, swapped and dropped.
+/// One change to a JSON text that keeps most of its structure: tokens are replaced, copied, swapped and dropped. `words`: of the
+/// format, beside JSON's punctuation.
 class token_mutator {
  public:
   token_mutator(std::string text, unsigned seed, std::vector<std::string_view> words)
-      : text_(std::move(text)), random_(seed), words_(std::move(words)) {}
+      : text_(std::move(text)), random_(seed), words_(std::move(words)) {
+    words_.insert(words_.end(), {"{", "}", "[", "]", ",", ":"});
+  }
 
   std::string mutated() {
     split();

@@ -7,13 +7,7 @@
 namespace fuzz {
 
 inline std::vector<std::string_view> const& model_words() {
-  static std::vector<std::string_view> const words{"{",
-                                                   "}",
-                                                   "[",
-                                                   "]",
-                                                   ",",
-                                                   ":",
-                                                   "\"num_experts\"",
+  static std::vector<std::string_view> const words{"\"num_experts\"",
                                                    "\"n_routed_experts\"",
                                                    "\"num_local_experts\"",
                                                    "\"moe_num_experts\"",

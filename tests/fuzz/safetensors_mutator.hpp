@@ -6,13 +6,7 @@
 namespace fuzz {
 
 inline std::vector<std::string_view> const& header_words() {
-  static std::vector<std::string_view> const words{"{",
-                                                   "}",
-                                                   "[",
-                                                   "]",
-                                                   ",",
-                                                   ":",
-                                                   " ",
+  static std::vector<std::string_view> const words{" ",
                                                    "\"dtype\"",
                                                    "\"shape\"",
                                                    "\"data_offsets\"",

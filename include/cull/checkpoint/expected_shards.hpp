@@ -26,7 +26,7 @@ struct numbered_shard {
 };
 
 /// Nothing where a name is not numbered in that way.
-inline std::optional<numbered_shard> numbered(std::string_view name) {
+inline std::optional<numbered_shard> as_numbered(std::string_view name) {
   auto const take = [&](std::string_view end) {
     bool const has = name.ends_with(end);
     if (has) name.remove_suffix(end.size());
@@ -83,12 +83,12 @@ class shard_rules {
   }
   std::string name_after(int source, std::set<int> const& alive) const {
     auto const name = source_name(source);
-    auto const own = numbered(name);
+    auto const own = as_numbered(name);
     if (!own) return name;
     int rank = 0, count = 0, all = 0;
     for (int s = 0; s < static_cast<int>(model_.shards().size()); ++s) {
       auto const text = source_name(s);
-      auto const other = numbered(text);
+      auto const other = as_numbered(text);
       if (!other || other->stem != own->stem) continue;
       ++all;
       count += alive.contains(s) ? 1 : 0;

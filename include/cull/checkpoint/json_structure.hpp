@@ -13,6 +13,8 @@ CULL_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr bool is_json_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+/// ASCII that stands for itself in a string.
+constexpr bool is_json_plain(char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; }
 
 /// The first place from `at` on that is no JSON white space.
 inline std::size_t skip_json_space(std::string_view text, std::size_t at) {

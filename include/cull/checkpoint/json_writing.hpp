@@ -21,8 +21,7 @@ enum class json_ascii { no, yes };
 
 /// A text as JSON, with its quotes. Names are plain as a rule and need no escapes.
 inline void append_json_string(std::string& to, std::string_view text, json_ascii ascii = json_ascii::no) {
-  auto const is_plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
-  if (std::all_of(text.begin(), text.end(), is_plain))
+  if (std::all_of(text.begin(), text.end(), is_json_plain))
     to.append("\"").append(text).append("\"");
   else
     to.append(json(text).dump(-1, ' ', ascii == json_ascii::yes));
