@@ -64,6 +64,11 @@ TEST_CASE("rewrite_config: every alias of the count, and nothing else") {
   CHECK(config_after("{\"num_nextn_predict_layers\": 1}", true) == "{\"num_nextn_predict_layers\": 0}");
   CHECK(config_after("{\"\\u006eum_experts\": 64}") == "{\"\\u006eum_experts\": 2}");
   CHECK(config_after("{\"a\": \"} , \\\" { [\", \"num_experts\": 64}") == "{\"a\": \"} , \\\" { [\", \"num_experts\": 2}");
+  // Found by fuzzing: members of an object under the key are no list of counts.
+  CHECK(config_after("{\"num_experts\": {\"num_experts\": 64, \"a\": 64}}") ==
+        "{\"num_experts\": {\"num_experts\": 64, \"a\": 64}}");
+  CHECK(config_after("{\"num_experts\": [64, [64], {\"num_experts\": 64}]}") ==
+        "{\"num_experts\": [2, [64], {\"num_experts\": 64}]}");
 }
 
 TEST_CASE("rewrite_config: names of experts are renumbered or go, patterns of modules stay") {

@@ -114,4 +114,8 @@ TEST_CASE("header: an error names the tensor, and escapes what a terminal would 
   auto const problem = failure_of([] { parse(file("{" + entry("evil\\u001b[2J", "U8", "[5]", "[0,4]") + "}", 4)); });
   CHECK(problem.where().tensor == "evil\x1b[2J");
   CHECK(mentions(problem.what(), "evil\\x1b[2J"));
+  // Found by fuzzing: what is wrong behind a tensor is not that tensor's fault.
+  auto const behind = failure_of([] { parse(file("{" + entry("a", "U8", "[4]", "[0,4]") + ",\"\x06\":{}}", 4)); });
+  CHECK(behind.code() == cull::errc::json_syntax);
+  CHECK(behind.where().tensor.empty());
 }

@@ -240,6 +240,21 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("verify: hf_quant_config.json has no counts, whatever its keys are called") {
+  // Found by fuzzing.
+  scratch_folder const folder;
+  copy_tree(model_dir(), folder / "m");
+  auto quant = nlohmann::json::parse(slurp(folder / "m/hf_quant_config.json"));
+  quant["n_routed_experts"] = 64;
+  spill(folder / "m/hf_quant_config.json", quant.dump());
+  auto const model = cull::checkpoint::open(folder / "m");
+  auto plan = oracle_plan();
+  plan.model_digest = model.digest();
+  cull::apply(model, plan, folder / "out");
+  CHECK(cull::find_differences(model, plan, folder / "out").failures.empty());
+  CHECK(slurp(folder / "out/hf_quant_config.json") == quant.dump());
+}
+
 TEST_CASE("verify: another plan, another source, no directory") {
   pruned_copy const it;
   auto const other = oracle_plan("term");

@@ -143,7 +143,7 @@ class header_parser final : public json_events {
   }
 
  protected:
-  std::string tensor() const override { return place_ == place::outside || key_ == metadata_name ? std::string{} : key_; }
+  std::string tensor() const override { return !key_given_ || key_ == metadata_name ? std::string{} : key_; }
   std::string pointer() const override {
     if (!key_given_) return {};
     auto out = pointer_step(key_);

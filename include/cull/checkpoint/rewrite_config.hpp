@@ -167,21 +167,23 @@ inline bool is_key(cull::family const& of, std::vector<std::string> const& path,
   });
 }
 
+/// `key` of the family, or a member of the list that it holds.
+inline bool is_key_or_listed(cull::family const& of, json_span const& span, std::string_view key) {
+  auto const size = span.path.size();
+  bool const in_list = size > 1 && span.member == span.begin;
+  return is_key(of, span.path, size, key) || (in_list && is_key(of, span.path, size - 1, key));
+}
+
 /// The number of experts of the source, or a member of a list of such.
 inline bool is_count(renaming const& by, std::string_view text, json_span const& span) {
   if (text.substr(span.begin, span.end - span.begin) != std::to_string(by.before)) return false;
   auto const& keys = by.family->count_keys;
-  auto const size = span.path.size();
-  return std::any_of(keys.begin(), keys.end(), [&](std::string const& key) {
-    return is_key(*by.family, span.path, size, key) || (size > 1 && is_key(*by.family, span.path, size - 1, key));
-  });
+  return std::any_of(keys.begin(), keys.end(), [&](auto const& key) { return is_key_or_listed(*by.family, span, key); });
 }
 
 /// The key with one number of experts per layer, or a member of its list.
 inline bool is_listed(renaming const& by, json_span const& span) {
-  auto const& key = by.family->per_layer_key;
-  auto const size = span.path.size();
-  return is_key(*by.family, span.path, size, key) || (size > 1 && is_key(*by.family, span.path, size - 1, key));
+  return is_key_or_listed(*by.family, span, by.family->per_layer_key);
 }
 
 /// The list of experts per layer in the place of the one that is there (as long as it was), of a number, or behind the first key

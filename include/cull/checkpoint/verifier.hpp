@@ -75,9 +75,9 @@ class verifier {
     list_files();
     attempt("the index", [&] { read_index_file(); });
     check_shards();
-    attempt("config.json", [&] { check_json("config.json"); });
+    check_json("config.json", [&](json const& source) { return expected_json(model_, expected_, kept_, plan_.mtp, source); });
     if (std::filesystem::exists(model_.dir() / "hf_quant_config.json"))
-      attempt("hf_quant_config.json", [&] { check_json("hf_quant_config.json"); });
+      check_json("hf_quant_config.json", [&](json const& source) { return renamed_json(expected_, source); });
     attempt(plan_file_name, [&] { check_plan(); });
     attempt(manifest_file_name, [&] { check_added_files(); });
     check_side_files();
@@ -231,13 +231,15 @@ class verifier {
     for (auto& failure : shard_rules{model_, plan_.shard_bytes, by_shard_}.failures()) fail(std::move(failure));
   }
 
-  /// config.json and hf_quant_config.json: the source's, but for counts and the
-  /// names of experts.
-  void check_json(std::string const& name) {
-    if (!claim(name)) return;
-    auto const wanted = expected_json(model_, expected_, kept_, plan_.mtp, parse_json(slurp(model_.dir() / name), name));
-    auto const found = parse_json(slurp(dir_ / name), name);
-    if (found != wanted) fail(name + ": differs from what source and plan say: " + json::diff(found, wanted).dump());
+  /// A file that is the source's, but for what pruning changes in it.
+  template <class Expected>
+  void check_json(std::string const& name, Expected const& expected) {
+    attempt(name, [&] {
+      if (!claim(name)) return;
+      json const wanted = expected(parse_json(slurp(model_.dir() / name), name));
+      auto const found = parse_json(slurp(dir_ / name), name);
+      if (found != wanted) fail(name + ": differs from what source and plan say: " + json::diff(found, wanted).dump());
+    });
   }
 
   void check_plan() {
