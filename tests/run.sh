@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
-need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev xxhash doctest-dev libbenchmark-dev libsimde-dev python3-venv strace
+need_packages git cmake ninja-build g++ clang nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev xxhash libssl-dev doctest-dev libbenchmark-dev libsimde-dev python3-venv strace
 
 # The CUDA backend's kernels run here on the host; compiling them for the device needs the toolkit, of which Debian has no package.
 if ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then

@@ -7,6 +7,7 @@
 
 #include <kit/kit.hpp>
 
+#include "checksums.hpp"
 #include "options.hpp"
 #include "verbs.hpp"
 
@@ -14,7 +15,7 @@ namespace program {
 namespace {
 
 struct apply_verb_options {
-  std::string model, plan, dir, shard_size, input_scale;
+  std::string model, plan, dir, shard_size, input_scale, hash = "xxh128";
   model_choice choice;
   int threads = 0;
   bool paranoid = false, dry_run = false;
@@ -56,7 +57,9 @@ json write_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, pa
 
 void kit_alone(paths const& p, kit_options const& o, console const& out) {
   auto const model = open_model(p.model, p.choice);
-  out.result(write_kit(model, cull::load_plan(p.plan), p, o, out));
+  auto result = write_kit(model, cull::load_plan(p.plan), p, o, out);
+  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, 0, out);
+  out.result(std::move(result));
 }
 
 /// "5GB", "500MB" or a number of bytes; decimal units, as the hub counts.
@@ -164,6 +167,10 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
               {"files", files},
               {"left_behind", report.left_behind}};
   if (kit.wanted) result["kit"] = write_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, kit, out);
+  if (o.hash == "sha256") {
+    write_checksums(o.dir, o.threads, out);
+    result["checksums"] = cull::sha256_file_name;
+  }
   out.result(result);
 }
 
@@ -186,6 +193,10 @@ void add_apply(CLI::App& app, console& out, action& run) {
       ->check(CLI::IsMember({"keep", "max"}));
   verb->add_option("--threads", o->threads, "shards written side by side (0: up to 4, as the machine has)")
       ->check(CLI::Range(0, 256));
+  verb->add_option("--hash", o->hash,
+                   "digests of the written files: xxh128, in the manifest (default), or sha256 too, in SHA256SUMS, as `sha256sum "
+                   "-c` reads it")
+      ->check(CLI::IsMember({"xxh128", "sha256"}));
   verb->add_flag("--paranoid", o->paranoid, "going on: read and digest again what an interrupted run had finished");
   add_model_options(*verb, o->choice);
   auto const kit = std::make_shared<kit_options>();
@@ -193,6 +204,7 @@ void add_apply(CLI::App& app, console& out, action& run) {
   kit->add_to(*verb);
   verb->callback([=, &out, &run] {
     if (!o->shard_size.empty()) parse_size(o->shard_size);
+    if (o->hash == "sha256") require_sha256();
     if (!kit->wanted && (!kit->evidence.empty() || kit->keep_sampling)) throw CLI::RequiredError{"--kit"};
     run = [=, &out] { apply(*o, *kit, out); };
   });

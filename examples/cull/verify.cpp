@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "checksums.hpp"
 #include "options.hpp"
 #include "verbs.hpp"
 
@@ -84,16 +85,16 @@ void verify(verify_verb_options const& o, console const& out) {
   auto const model = open_model(o.model, o.choice);
   auto const plan = read_plan(o, out);
   progress_line line{"MB", 1e6};
-  auto const report =
-      cull::find_differences(model, plan, o.dir,
-                             {.progress =
-                                  [&](std::uint64_t done, std::uint64_t total) {
-                                    if (!stopped())
-                                      line("verify", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
-                                  },
-                              .cancelled = stopped,
-                              .sample = o.sample,
-                              .threads = o.threads});
+  auto report = cull::find_differences(model, plan, o.dir,
+                                       {.progress =
+                                            [&](std::uint64_t done, std::uint64_t total) {
+                                              if (!stopped())
+                                                line("verify", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+                                            },
+                                        .cancelled = stopped,
+                                        .sample = o.sample,
+                                        .threads = o.threads});
+  check_checksums(o.dir, o.threads, report.failures);
   json result{{"verified", report.failures.empty()}, {"files", report.files},
               {"tensors", report.tensors},           {"expert_tensors", report.expert_tensors},
               {"all_tensors", report.all_tensors},   {"bytes", report.bytes},

@@ -6,6 +6,7 @@
 #include <cull/checkpoint/apply.hpp>
 #include <cull/checkpoint/audit.hpp>
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/checksums.hpp>
 #include <cull/checkpoint/conversion.hpp>
 #include <cull/checkpoint/conversion_verifier.hpp>
 #include <cull/checkpoint/convert.hpp>

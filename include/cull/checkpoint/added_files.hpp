@@ -28,21 +28,28 @@ struct added_file {
 inline constexpr char card_file_name[] = "README.md";
 inline constexpr char generation_config_name[] = "generation_config.json";
 
+/// The list that `sha256sum -c` reads, where it was asked for.
+inline constexpr char sha256_file_name[] = "SHA256SUMS";
+
 namespace detail {
+
+inline bool is_checksum_file(std::string const& name) { return name == sha256_file_name; }
 
 /// Where the source's file of that name goes.
 inline std::string moved_name(std::string const& name) {
   std::filesystem::path const path{name};
   return path.stem().string() + ".base" + path.extension().string();
 }
-inline bool may_replace(std::string const& name) { return name == card_file_name || name == generation_config_name; }
+inline bool may_replace(std::string const& name) {
+  return name == card_file_name || name == generation_config_name || is_checksum_file(name);
+}
 
 /// Cards, pages and the like; nothing that a loader reads, but for the sampling defaults.
 inline bool may_be_added(std::string const& name) {
   static std::set<std::string> const kinds{".md", ".yml", ".yaml", ".html"};
   if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) return false;
-  return name == generation_config_name || name == moved_name(generation_config_name) ||
-         kinds.contains(std::filesystem::path{name}.extension().string());
+  return name == generation_config_name || is_checksum_file(name) || name == moved_name(sha256_file_name) ||
+         name == moved_name(generation_config_name) || kinds.contains(std::filesystem::path{name}.extension().string());
 }
 
 inline json read_manifest(std::filesystem::path const& dir) {
