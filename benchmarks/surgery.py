@@ -13,6 +13,7 @@ plan    a dry run for the model that big_model.py made, if --big names it
 import argparse
 import glob
 import json
+import mmap
 import os
 import random
 import resource
@@ -52,12 +53,12 @@ def copy_files(files, to):
 def read_all(ranges, threads):
     """Reads (file, begin, end) ranges in blocks, side by side."""
     def work(mine):
-        block = bytearray(1 << 20)
-        view = memoryview(block)
+        # Of whole pages: see file_block in checkpoint/compare_files.hpp.
+        view = memoryview(mmap.mmap(-1, 1 << 20))
         for name, begin, end in mine:
             fd = os.open(name, os.O_RDONLY)
             while begin < end:
-                begin += os.preadv(fd, [view[:min(len(block), end - begin)]], begin)
+                begin += os.preadv(fd, [view[:min(len(view), end - begin)]], begin)
             os.close(fd)
     begin = time.perf_counter()
     workers = [threading.Thread(target=work, args=(ranges[i::threads],)) for i in range(threads)]

@@ -4,7 +4,24 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND PROJECT_IS_TOP_LEV
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
 
+# Hashing by the instructions that the machine has, where libxxhash was built to choose (x86-64).
+find_library(CULL_XXHASH_LIBRARY xxhash)
+mark_as_advanced(CULL_XXHASH_LIBRARY)
+if(CULL_CHECKPOINT AND CULL_XXHASH_LIBRARY)
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_LIBRARIES ${CULL_XXHASH_LIBRARY})
+  set(CMAKE_REQUIRED_INCLUDES ${CULL_XXHASH_INCLUDE_DIR})
+  check_cxx_source_compiles("#include <xxh_x86dispatch.h>\nint main() { return XXH3_128bits_update(nullptr, nullptr, 0); }"
+                            CULL_XXHASH_CHOOSES)
+  unset(CMAKE_REQUIRED_LIBRARIES)
+  unset(CMAKE_REQUIRED_INCLUDES)
+endif()
+
 function(cull_own target)
+  if(CULL_XXHASH_CHOOSES)
+    target_compile_definitions(${target} PRIVATE CULL_XXHASH_DISPATCH)
+    target_link_libraries(${target} PRIVATE ${CULL_XXHASH_LIBRARY})
+  endif()
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion)
   # g++ 12 sees overlaps and overruns inside std::string and std::vector that are not there (GCC bug 105651 and its kin).
   target_compile_options(${target} PRIVATE

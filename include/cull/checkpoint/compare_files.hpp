@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -13,10 +14,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/manifest.hpp>
@@ -38,6 +39,8 @@ class plain_file {
   explicit plain_file(std::filesystem::path const& path)
       : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) throw error{errc::io, "cannot be opened for reading", {.file = path.string()}};
+    // Twice as much is read ahead; where that cannot be, nothing is lost.
+    ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
   }
   plain_file(plain_file const&) = delete;
   plain_file& operator=(plain_file const&) = delete;
@@ -63,17 +66,34 @@ class plain_file {
   int fd_;
 };
 
+/// A block of a file, at its place within a page of memory: copying to a few bytes behind the source's place in its page takes
+/// four times as long on some processors (Zen 3).
+class file_block {
+ public:
+  static constexpr std::size_t size = std::size_t{128} << 10;
+
+  std::span<char> read(plain_file const& file, std::uint64_t from, std::size_t count) {
+    auto const to = std::span{bytes_->pages}.subspan(static_cast<std::size_t>(from % page), count);
+    file.read(from, to);
+    return to;
+  }
+
+ private:
+  static constexpr std::size_t page = 4096;
+  struct alignas(page) storage {
+    std::array<char, size + page> pages;
+  };
+  std::unique_ptr<storage> bytes_ = std::make_unique<storage>();
+};
+
 /// Size and digest of a file of any size.
 inline written_file digest_of(std::filesystem::path const& path, std::string const& name) {
   plain_file const in{path};
-  std::vector<char> block(std::size_t{1} << 20);
+  file_block block;
   hasher hash;
   written_file out{name, in.size(), {}};
-  for (std::uint64_t at = 0; at < out.bytes; at += block.size()) {
-    auto const part = std::span{block}.first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), out.bytes - at)));
-    in.read(at, part);
-    hash.append(std::as_bytes(part));
-  }
+  for (std::uint64_t at = 0; at < out.bytes; at += block.size)
+    hash.append(std::as_bytes(block.read(in, at, static_cast<std::size_t>(std::min<std::uint64_t>(block.size, out.bytes - at)))));
   out.xxh128 = hash.hex();
   return out;
 }
@@ -89,21 +109,18 @@ class file_comparison {
                                  std::uint64_t size, Seen&& seen) {
     auto different = size;
     for (std::uint64_t done = 0; done < size;) {
-      auto const part = static_cast<std::size_t>(std::min<std::uint64_t>(x_.size(), size - done));
-      a.first->read(a.second + done, std::span{x_}.first(part));
-      b.first->read(b.second + done, std::span{y_}.first(part));
-      seen(std::span<char const>{y_}.first(part));
-      if (different == size && std::memcmp(x_.data(), y_.data(), part) != 0) {
-        auto const end = x_.begin() + static_cast<std::ptrdiff_t>(part);
-        different = done + static_cast<std::uint64_t>(std::mismatch(x_.begin(), end, y_.begin()).first - x_.begin());
-      }
+      auto const part = static_cast<std::size_t>(std::min<std::uint64_t>(file_block::size, size - done));
+      std::span<char const> const x = x_.read(*a.first, a.second + done, part), y = y_.read(*b.first, b.second + done, part);
+      seen(y);
+      if (different == size && std::memcmp(x.data(), y.data(), part) != 0)
+        different = done + static_cast<std::uint64_t>(std::mismatch(x.begin(), x.end(), y.begin()).first - x.begin());
       done += part;
     }
     return different;
   }
 
  private:
-  std::vector<char> x_ = std::vector<char>(std::size_t{256} << 10), y_ = x_;
+  file_block x_, y_;
 };
 
 }  // namespace detail

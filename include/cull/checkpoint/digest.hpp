@@ -9,8 +9,14 @@
 #include <string>
 #include <string_view>
 
+// Without a library to link: the instructions that every machine has. With CULL_XXHASH_DISPATCH, for a whole program that links
+// libxxhash on x86-64: those that this machine has.
+#if defined(CULL_XXHASH_DISPATCH)
+#include <xxh_x86dispatch.h>
+#else
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#endif
 
 #include <cull/config.hpp>
 
