@@ -4,9 +4,10 @@
 
 usage: surgery.py CULL --work DIR [--pairs 20] [--gigabytes 1] [--only NAME]
 
-copy    apply against `cp` of the files that it wrote, then fsync of each, source in the page cache; ratio of their times, pair by pair
+copy    apply (through the cache, --direct, --hash sha256) against `cp` of the files that it wrote, then fsync of each, source in the
+        page cache; ratio of their times, round by round
 python  one apply against loading every tensor and saving the kept ones with Python's safetensors package, if it is there
-verify  verify against reading the same bytes of source and output once, with as many threads
+verify  verify against reading the same bytes of source and output once, with as many threads; cached, and from the disk
 memory  largest resident set of one apply
 plan    a dry run for the model that big_model.py made, if --big names it
 """
@@ -69,12 +70,21 @@ def read_all(ranges, threads):
     return time.perf_counter() - begin
 
 
+def forget(files):
+    """Takes written files out of the page cache; a file system in memory has nowhere else to keep them."""
+    for name in files:
+        fd = os.open(name, os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
 def report(name, ratios):
     """Median, and a bootstrap interval of it that holds with 95 %."""
     draw = random.Random(1)
     medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(4000))
     print(f"{name}: ratio {statistics.median(ratios):.3f}, 95 % interval {medians[100]:.3f} to {medians[-101]:.3f}, "
-          f"{len(ratios)} interleaved pairs", flush=True)
+          f"{len(ratios)} interleaved rounds", flush=True)
 
 
 def python_way(model, kept, out):
@@ -104,6 +114,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--gigabytes", type=float, default=1)
     parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=0, help="of verify and of what it is compared with (0: up to 4, as the machine has)")
     parser.add_argument("--big", default="")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
@@ -113,7 +124,7 @@ def main():
         print(f"plan: {seconds:.2f} s, {peak / 1e6:.0f} MB resident at most", flush=True)
     model, out, copy = (os.path.join(args.work, n) for n in ("bench-model", "bench-out", "bench-copy"))
     plan = model + ".plan.json"
-    for d in (model, out, copy):
+    for d in (model, out, copy, out + ".partial"):
         shutil.rmtree(d, ignore_errors=True)
     if args.only == "plan":
         return
@@ -131,45 +142,52 @@ def main():
         shutil.rmtree(keep, ignore_errors=True)
         os.rename(out, keep)
         files = sorted(glob.glob(keep + "/*"))
-        ratios = []
+        ways = {"cp and fsync": lambda: copy_files(files, copy), "apply": lambda: timed(*apply)[0],
+                "apply --direct": lambda: timed(*apply, "--direct")[0], "apply --hash sha256": lambda: timed(*apply, "--hash", "sha256")[0]}
+        ratios = {way: [] for way in ways}
         for i in range(args.pairs):
-            def ours():
-                t = timed(*apply)[0]
-                shutil.rmtree(out)
-                return t
-            def theirs():
-                t = copy_files(files, copy)
-                shutil.rmtree(copy)
-                return t
-            a, b = (ours(), theirs()) if i % 2 == 0 else reversed((theirs(), ours()))
-            ratios.append(b / a)
-            print(f"  apply {size / a / 1e9:.2f} GB/s, cp and fsync {size / b / 1e9:.2f} GB/s", flush=True)
-        report("speed of apply over cp and fsync", ratios)
+            took = {}
+            order = list(ways)
+            for way in order[i % len(order):] + order[:i % len(order)]:
+                took[way] = ways[way]()
+                shutil.rmtree(copy if way.startswith("cp") else out)
+            for way in ways:
+                ratios[way].append(took["cp and fsync"] / took[way])
+            print("  GB/s: " + ", ".join(f"{way} {size / t / 1e9:.2f}" for way, t in took.items()), flush=True)
+        for way in list(ways)[1:]:
+            report(f"speed of {way} over cp and fsync", ratios[way])
         os.rename(keep, out)
     if wants("python"):
         try:
+            import ml_dtypes  # noqa: F401 (bfloat16 and float8 of numpy)
             import safetensors.numpy  # noqa: F401
             ratios = []
             for _ in range(min(5, args.pairs)):
-                shutil.rmtree(out)
+                shutil.rmtree(out, ignore_errors=True)
                 ours = timed(*apply)[0]
                 ratios.append(python_way(model, plan, copy)[0] / ours)
                 shutil.rmtree(copy)
             report("speed of apply over load and save in Python", ratios)
         except ImportError:
-            print("python: no safetensors package")
+            print("python: needs the packages numpy, safetensors and ml_dtypes")
     if wants("verify"):
-        threads = min(4, os.cpu_count())
+        threads = args.threads or min(4, os.cpu_count())
         ranges = [(f, 0, os.path.getsize(f)) for f in sorted(glob.glob(out + "/*.safetensors"))]
         share = sum(e for _, _, e in ranges)
         sources = sorted(glob.glob(model + "/*.safetensors"))
         # As many bytes of the source as verify reads: those that were kept.
         ranges += [(f, 0, min(os.path.getsize(f), share // len(sources))) for f in sources]
-        ratios = []
-        for _ in range(args.pairs):
-            ours = timed(args.cull, "verify", model, plan, out, "--threads", str(threads))[0]
-            ratios.append(read_all(ranges, threads) / ours)
-        report("speed of verify over plain reading", ratios)
+        for where in ("memory", "disk"):
+            ratios = []
+            for i in range(args.pairs):
+                took = {}
+                for way in ("verify", "reading") if i % 2 == 0 else ("reading", "verify"):
+                    if where == "disk":
+                        forget(glob.glob(out + "/*") + glob.glob(model + "/*"))
+                    took[way] = (timed(args.cull, "verify", model, plan, out, "--threads", str(threads))[0] if way == "verify" else
+                                 read_all(ranges, threads))
+                ratios.append(took["reading"] / took["verify"])
+            report(f"speed of verify over plain reading from {where}, {threads} threads", ratios)
     for d in (model, out, copy):
         shutil.rmtree(d, ignore_errors=True)
 

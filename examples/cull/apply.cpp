@@ -18,7 +18,7 @@ struct apply_verb_options {
   std::string model, plan, dir, shard_size, input_scale, hash = "xxh128";
   model_choice choice;
   int threads = 0;
-  bool paranoid = false, dry_run = false;
+  bool paranoid = false, dry_run = false, direct = false;
 };
 
 struct paths {
@@ -58,7 +58,7 @@ json write_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, pa
 void kit_alone(paths const& p, kit_options const& o, console const& out) {
   auto const model = open_model(p.model, p.choice);
   auto result = write_kit(model, cull::load_plan(p.plan), p, o, out);
-  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, 0, out);
+  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, 0, {}, out);
   out.result(std::move(result));
 }
 
@@ -155,7 +155,9 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
                                        },
                                    .cancelled = stopped,
                                    .threads = o.threads,
-                                   .resume = o.paranoid ? cull::resume_check::digest : cull::resume_check::size});
+                                   .cache = o.direct ? cull::caching::bypass : cull::caching::use,
+                                   .resume = o.paranoid ? cull::resume_check::digest : cull::resume_check::size,
+                                   .digest = o.hash == "sha256" ? sha256_maker() : cull::digest_maker{}});
   for (auto const& name : report.left_behind) out.note("left behind, not part of the model: " + name);
   if (report.resumed > 0) out.say(std::to_string(report.resumed) + " files were there from an interrupted run");
   out.say("wrote " + std::to_string(report.files.size()) + " files, " + megabytes(report.bytes) + ", to " + o.dir);
@@ -168,7 +170,7 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
               {"left_behind", report.left_behind}};
   if (kit.wanted) result["kit"] = write_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, kit, out);
   if (o.hash == "sha256") {
-    write_checksums(o.dir, o.threads, out);
+    write_checksums(o.dir, o.threads, report.digests, out);
     result["checksums"] = cull::sha256_file_name;
   }
   out.result(result);
@@ -197,6 +199,9 @@ void add_apply(CLI::App& app, console& out, action& run) {
                    "digests of the written files: xxh128, in the manifest (default), or sha256 too, in SHA256SUMS, as `sha256sum "
                    "-c` reads it")
       ->check(CLI::IsMember({"xxh128", "sha256"}));
+  verb->add_flag("--direct", o->direct,
+                 "write shards past the page cache, where the file system can: less work for the processor, which pays on a busy "
+                 "machine and costs on a quiet one");
   verb->add_flag("--paranoid", o->paranoid, "going on: read and digest again what an interrupted run had finished");
   add_model_options(*verb, o->choice);
   auto const kit = std::make_shared<kit_options>();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "verbs.hpp"
 
@@ -18,11 +19,13 @@ namespace program {
 namespace {
 
 #ifdef CULL_PROGRAM_SHA256
-class sha256 {
+class sha256 final : public cull::byte_digest {
  public:
   sha256() { check(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1); }
-  void append(std::span<std::byte const> bytes) { check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1); }
-  std::string hex() {
+  void append(std::span<std::byte const> bytes) override {
+    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+  std::string hex() override {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned size = 0;
     check(EVP_DigestFinal_ex(context_.get(), digest, &size) == 1);
@@ -44,7 +47,7 @@ class sha256 {
 };
 
 std::string sha256_lines(std::string const& dir, int threads) {
-  return cull::checksum_lines<sha256>(dir, {.cancelled = stopped, .threads = threads});
+  return cull::checksum_lines(dir, sha256_maker(), {.cancelled = stopped, .threads = threads});
 }
 #endif
 
@@ -63,9 +66,18 @@ void require_sha256() {
 #endif
 }
 
-void write_checksums([[maybe_unused]] std::string const& dir, [[maybe_unused]] int threads, console const& out) {
+cull::digest_maker sha256_maker() {
 #ifdef CULL_PROGRAM_SHA256
-  cull::add_checksums<sha256>(dir, {.cancelled = stopped, .threads = threads});
+  return [] { return std::make_unique<sha256>(); };
+#else
+  return {};
+#endif
+}
+
+void write_checksums([[maybe_unused]] std::string const& dir, [[maybe_unused]] int threads,
+                     [[maybe_unused]] std::map<std::string, std::string> known, console const& out) {
+#ifdef CULL_PROGRAM_SHA256
+  cull::add_checksums(dir, sha256_maker(), {.known = std::move(known), .cancelled = stopped, .threads = threads});
   out.say("added " + std::string{cull::sha256_file_name} + ": `sha256sum -c` checks every file");
 #else
   out.note(std::string{cull::sha256_file_name} + " was not made anew: this program was built without OpenSSL");

@@ -5,6 +5,7 @@
 #include <cull/checkpoint/added_files.hpp>
 #include <cull/checkpoint/apply.hpp>
 #include <cull/checkpoint/audit.hpp>
+#include <cull/checkpoint/byte_digest.hpp>
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/checksums.hpp>
 #include <cull/checkpoint/conversion.hpp>

@@ -94,6 +94,7 @@ apply_report execute(Io& io, write_job const& job, std::filesystem::path const& 
     detail::job_runner<Io> runner{io, job, partial, options, log};
     report.files = runner.run();
     report.resumed = runner.resumed();
+    report.digests = runner.take_digests();
     detail::finish(io, work, out, job, report);
   }
   for (auto const& f : report.files) report.bytes += f.bytes;

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 
+#include <cull/checkpoint/byte_digest.hpp>
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/output_file.hpp>
@@ -47,8 +48,9 @@ class job_file_writer {
   job_file_writer(Io& io, write_job const& job, job_file const& file, output_file<Io>& out, copy_buffer& buffer, step const& done)
       : io_(io), job_(job), file_(file), out_(out), buffer_(buffer.bytes()), done_(done), reader_(io, job) {}
 
-  /// Everything but publishing; gives the file's digest.
-  std::string write(caching cache) {
+  /// Everything but publishing; gives the file's digest. `second`: another one, if it is wanted.
+  std::string write(caching cache, byte_digest* second) {
+    second_ = second;
     out_.reserve(file_.size);
     bypassing_ = cache == caching::bypass && file_.size >= buffer_.size() && io_.set_caching(out_.handle(), cache).error == 0;
     std::span<job_piece const> const pieces{file_.pieces};
@@ -109,9 +111,13 @@ class job_file_writer {
     if (used_ == buffer_.size()) flush();
   }
 
+  void digest(std::span<std::byte const> bytes) {
+    hash_.append(bytes);
+    if (second_ != nullptr) second_->append(bytes);
+  }
   void flush() {
     auto const bytes = buffer_.first(used_);
-    hash_.append(bytes);
+    digest(bytes);
     auto const from = out_.end();
     if (bypassing_) {
       write_past_cache(bytes);
@@ -154,7 +160,7 @@ class job_file_writer {
     for (std::uint64_t done = 0; done < middle;) {
       auto const part = buffer_.first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), middle - done)));
       reader_.read(piece.at, piece.begin + head + done, part);
-      hash_.append(part);
+      digest(part);
       done_(part.size());
       done += part.size();
     }
@@ -170,6 +176,7 @@ class job_file_writer {
   step const& done_;
   source_reader<Io> reader_;
   hasher hash_;
+  byte_digest* second_ = nullptr;
   std::size_t used_ = 0;
   bool bypassing_ = false, may_share_ = true;
 };

@@ -8,6 +8,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/byte_digest.hpp>
 #include <cull/checkpoint/job_file_writer.hpp>
 #include <cull/checkpoint/journal.hpp>
 #include <cull/checkpoint/manifest.hpp>
@@ -36,6 +38,7 @@ struct apply_options {
   int threads = 0;               ///< shards written side by side; 0: up to 4, as the machine has
   caching cache = caching::use;  ///< of written shards; to bypass it spares the processor, where the file system can
   resume_check resume = resume_check::size;
+  digest_maker digest = {};  ///< of each written file, worked out on the way, beside XXH128; for `apply_report::digests`
 };
 
 struct apply_report {
@@ -43,6 +46,8 @@ struct apply_report {
   std::uint64_t bytes = 0;
   std::int64_t resumed = 0;  ///< files that an interrupted run had finished
   std::vector<std::string> left_behind;
+  /// By XXH128, what `apply_options::digest` gave for the files that this call wrote; an interrupted run's are not among them.
+  std::map<std::string, std::string> digests = {};
 };
 
 namespace detail {
@@ -65,6 +70,7 @@ class job_runner {
       make(job_.others[i], files_[job_.shards.size() + i], buffer, caching::use);
     return std::move(files_);
   }
+  std::map<std::string, std::string> take_digests() { return std::move(digests_); }
   std::int64_t resumed() const { return static_cast<std::int64_t>(finished_.size()); }
 
  private:
@@ -151,10 +157,12 @@ class job_runner {
     make_folders(std::filesystem::path{file.name}.parent_path());
     output_file<Io> out{io_, path, overwrite::yes};
     typename job_file_writer<Io>::step const step = [this](std::uint64_t size) { advance(size); };
-    result = {file.name, file.size, job_file_writer<Io>{io_, job_, file, out, buffer, step}.write(cache)};
+    auto const second = options_.digest ? options_.digest() : nullptr;
+    result = {file.name, file.size, job_file_writer<Io>{io_, job_, file, out, buffer, step}.write(cache, second.get())};
     out.publish();
     std::lock_guard const guard{mutex_};
     log_.add(result);
+    if (second) digests_.emplace(result.xxh128, second->hex());
   }
   void make_folders(std::filesystem::path const& folder) {
     if (folder.empty()) return;
@@ -182,6 +190,7 @@ class job_runner {
   std::uint64_t total_;
   std::set<std::string> finished_;
   std::vector<written_file> files_;
+  std::map<std::string, std::string> digests_;
   std::mutex mutex_;
   std::atomic<bool> stop_{false};
   std::uint64_t done_ = 0;
