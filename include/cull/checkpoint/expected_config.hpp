@@ -19,8 +19,10 @@
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-/// A name in a config after pruning. Patterns of a dropped layer stay in ignore lists; names of dropped experts go.
+/// A name in a config after pruning. Patterns of a dropped layer stay in ignore lists; names of dropped experts go, and of
+/// experts of layers that have none.
 inline std::optional<std::string> spelled(expectation const& by, std::string const& text) {
+  if (by.is_lost_expert(text)) return std::nullopt;
   auto const now = by.name(text);
   if (!now && text.find(".experts.") == std::string::npos) return text;
   return now;

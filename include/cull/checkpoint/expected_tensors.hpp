@@ -69,6 +69,12 @@ class expectation {
     pieces[at->pieces + place_of_number(expert_pieces_)] = "*";
     return join(pieces);
   }
+  /// True for the name of an expert of a layer that has none in the pruned model.
+  bool is_lost_expert(std::string const& source) const {
+    auto const pieces = split(source);
+    auto const at = layer_of(pieces);
+    return at && number_at(pieces, at->pieces, expert_pieces_) && !kept_.contains(at->number);
+  }
   /// True for the weights, scales and biases of routed experts, by their name
   /// in the source.
   bool is_expert(std::string const& source) const {
