@@ -274,8 +274,17 @@ class builder {
     if (in_.model) fact("model", name_of_directory(in_.model->dir()));
     if (!out_.model_digest.empty()) fact("digest of the model", out_.model_digest);
     for (auto const& [name, plan] : in_.plans) {
-      fact("plan " + name, (plan.criterion.empty() ? "made elsewhere" : plan.criterion) + ", MTP " + cull::to_text(plan.mtp));
+      fact("plan " + name,
+           (plan.criterion.empty() ? "made elsewhere" : plan.criterion) + ", MTP " + cull::to_text(plan.mtp) + made_from(plan));
     }
+  }
+  /// By the digests of calibration data, where the plan and this page have any.
+  std::string made_from(cull::pruning_plan const& plan) const {
+    if (plan.data_digest.empty() || in_.observations.empty()) return {};
+    for (auto const& seen : in_.observations) {
+      if (cull::data_digest(seen.provenance()) == plan.data_digest) return ", made from observation " + seen.name();
+    }
+    return ", made from data that no observation on this page has seen";
   }
 
   request const& from_;

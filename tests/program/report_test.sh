@@ -30,6 +30,9 @@ inputs=("$work/code.obs.safetensors" "$work/traces.obs.safetensors" "$work/reap.
 page "$work/tiny.html" --eval "$work/eval.json" --inspect "$work/inspect.json" "$work/reap.json" --plans "$work/reap.plan.json" "$work/frequency.plan.json"
 grep -qF 'id="calibrations-matrix"' "$work/tiny.html" || die "calibrations are not compared"
 grep -qF 'every tensor is the source' "$work/tiny.html" || die "the proof is not shown"
+equals "$(grep -oF 'made from observation code' "$work/tiny.html" | wc -l)" 2
+"$cull" report "$work/traces.obs.safetensors" "$work/reap.plan.json" --out "$work/foreign.html" >/dev/null
+grep -qF 'made from data that no observation on this page has seen' "$work/foreign.html" || die "a foreign plan passes for one's own"
 expect 1 "exists" "$cull" report "${inputs[@]}" --out "$work/tiny.html"
 "$cull" report "${inputs[@]}" --model "$model" --out "$work/tiny.html" --force >/dev/null
 cp "$work/tiny.html" "$work/first.html"

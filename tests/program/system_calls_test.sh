@@ -10,13 +10,20 @@ mkdir "$work/sweep"
 python3 "$(dirname "$0")/system_calls.py" "$cull" "$model" "$work/sweep" --every "$every" --workers "$(((every == 1) + 1))"
 passed
 
-# The same tree for any number of threads, from anywhere, with any umask.
+# Nothing of a model is mapped while it is copied: a file that shrinks is an error and no signal.
 plan=$work/sweep/plan.json
 wanted=$work/sweep/wanted
+strace -f -qq -y -o "$work/maps" -e trace=mmap,openat "$cull" apply "$model" "$plan" --out "$work/mapped" --input-scale max >/dev/null 2>&1
+grep -q 'openat.*\.safetensors' "$work/maps" || die "the trace sees no shard"
+grep 'mmap.*\.safetensors' "$work/maps" && die "a shard was mapped"
+
+# The same tree for any number of threads, from anywhere, with any umask.
 for threads in 1 2 4; do
   "$cull" apply "$model" "$plan" --out "$work/t$threads" --threads $threads >/dev/null
   same_tree "$wanted" "$work/t$threads"
 done
+"$cull" apply "$model" "$plan" --out "$work/direct" --direct >/dev/null
+same_tree "$wanted" "$work/direct"
 ln -s "$(realpath "$model")" "$work/source"
 (cd "$work" && "$cull" apply source sweep/plan.json --out here >/dev/null)
 (cd / && "$cull" apply "$work/source" "$plan" --out "$work/there" >/dev/null)
