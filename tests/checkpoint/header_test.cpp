@@ -118,4 +118,8 @@ TEST_CASE("header: an error names the tensor, and escapes what a terminal would 
   auto const behind = failure_of([] { parse(file("{" + entry("a", "U8", "[4]", "[0,4]") + ",\"\x06\":{}}", 4)); });
   CHECK(behind.code() == cull::errc::json_syntax);
   CHECK(behind.where().tensor.empty());
+  std::string const open = R"({"__metadata__":{},")";
+  auto const unclosed = failure_of([&] { parse(file(open)); });
+  CHECK(unclosed.code() == cull::errc::json_syntax);
+  CHECK(unclosed.where().byte == 8 + open.size() - 1);
 }

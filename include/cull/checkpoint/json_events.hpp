@@ -41,9 +41,8 @@ class json_events : public nlohmann::json_sax<json> {
   bool parse_error(std::size_t, std::string const&, nlohmann::detail::exception const& problem) override {
     auto const at = read_ > 0 ? read_ - 1 : 0;
     auto const literal = token_at(at);
-    auto const begin = at < text_.size() && text_[at] == '"' ? token_begin()
-                       : literal.empty()                     ? at
-                                                             : static_cast<std::size_t>(literal.data() - text_.data());
+    bool const string = at < text_.size() && text_[at] == '"' && !opens_last_string(at);
+    auto const begin = string ? token_begin() : literal.empty() ? at : static_cast<std::size_t>(literal.data() - text_.data());
     if (in_numbers() && is_odd_number(literal)) {
       // Of "04" the parser has told the 0 already.
       if (literal[0] == '0') forget_number();
@@ -98,6 +97,18 @@ class json_events : public nlohmann::json_sax<json> {
   static bool is_odd_number(std::string_view token) {
     bool const plain = token.find_first_not_of("0123456789") == std::string_view::npos && !(token.size() > 1 && token[0] == '0');
     return !token.empty() && !plain;
+  }
+  /// True where the text ends with the quote at `at`, and no string with it.
+  bool opens_last_string(std::size_t at) const {
+    if (at + 1 < text_.size()) return false;
+    bool inside = false;
+    for (std::size_t i = 0; i < at; ++i) {
+      if (inside && text_[i] == '\\')
+        ++i;
+      else if (text_[i] == '"')
+        inside = !inside;
+    }
+    return !inside;
   }
   std::string_view token_at(std::size_t at) const {
     auto begin = at, end = at;
