@@ -21,7 +21,9 @@ struct avx2_kernel {
   static constexpr int tokens = 2;
   static constexpr int rows = 3;
   static constexpr std::int64_t group = 32;
-  static constexpr std::int64_t chunk = 1024;
+  static constexpr std::int64_t chunk = 512;
+  static constexpr int strips = 4;                // whose chunks stay in L1, 24 KiB
+  static constexpr std::int64_t few_tokens = 16;  // all of whose chunks stay in L2, so that rows are read from end to end
 
   CULL_TARGET_AVX2 static void pack(float const* values, std::int64_t size, float* out) noexcept {
     for (std::int64_t k = 0; k < size; k += group) {
@@ -104,9 +106,12 @@ struct avx2_kernel {
       add_products(x + k, x_stride, w + k, w_stride, lower);
       add_products(x + k + 8, x_stride, w + k + 8, w_stride, upper);
     }
+    static_assert(tokens == 2 && rows == 3);
+    alignas(32) float finished[8];
+    _mm256_store_ps(finished, lane_sums_6(lower, upper));
     CULL_UNROLL(6)
     for (int i = 0; i < tokens * rows; ++i) {
-      float const sum = lane_sum(lower[i], upper[i]);
+      float const sum = finished[i + i / rows];
       sums[i] = first ? sum : sums[i] + sum;
     }
   }

@@ -21,8 +21,10 @@ struct avx512_kernel {
   using element = float;
   static constexpr int tokens = 4;
   static constexpr int rows = 6;
-  static constexpr std::int64_t group = 32;    // columns in one permuted unit: 16 even ones, 16 odd ones
-  static constexpr std::int64_t chunk = 1024;  // columns whose 6 rows stay in L1
+  static constexpr std::int64_t group = 32;  // columns in one permuted unit: 16 even ones, 16 odd ones
+  static constexpr std::int64_t chunk = 512;
+  static constexpr int strips = 2;                // whose chunks stay in L1, 24 KiB
+  static constexpr std::int64_t few_tokens = 64;  // all of whose chunks stay in L2, so that rows are read from end to end
 
   /// `size` values, a multiple of the group, in the kernel's order.
   CULL_TARGET_AVX512 static void pack(float const* values, std::int64_t size, float* out) noexcept {

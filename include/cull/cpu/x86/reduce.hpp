@@ -51,6 +51,22 @@ CULL_TARGET_AVX2 inline float lane_sum(__m256 lower, __m256 upper) noexcept {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
+/// Of two vectors of 16 lanes, held as halves: each 128 bits hold one's four sums over j still to be taken.
+CULL_TARGET_AVX2 inline __m256 add_halves(__m256 lower_a, __m256 upper_a, __m256 lower_b, __m256 upper_b) noexcept {
+  auto const a = _mm256_add_ps(lower_a, upper_a);
+  auto const b = _mm256_add_ps(lower_b, upper_b);
+  return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+/// `lane_sum` of six at once: the first three in lanes 0 to 2, the others in lanes 4 to 6.
+CULL_TARGET_AVX2 inline __m256 lane_sums_6(__m256 const* lower, __m256 const* upper) noexcept {
+  auto const a = add_halves(lower[0], upper[0], lower[3], upper[3]);
+  auto const b = add_halves(lower[1], upper[1], lower[4], upper[4]);
+  auto const c = add_halves(lower[2], upper[2], lower[5], upper[5]);
+  auto const ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  auto const cc = _mm256_add_ps(_mm256_unpacklo_ps(c, c), _mm256_unpackhi_ps(c, c));
+  return _mm256_add_ps(_mm256_shuffle_ps(ab, cc, 0x44), _mm256_shuffle_ps(ab, cc, 0xee));
+}
+
 CULL_TARGET_AVX512 inline float lane_sum(__m512 v) noexcept {
   alignas(64) float lanes[16];
   _mm512_store_ps(lanes, v);
