@@ -147,8 +147,7 @@ def main():
         ratios = {way: [] for way in ways}
         for i in range(args.pairs):
             took = {}
-            order = list(ways)
-            for way in order[i % len(order):] + order[:i % len(order)]:
+            for way in random.Random(i).sample(list(ways), len(ways)):  # what a disk still has to do is no one's own
                 took[way] = ways[way]()
                 shutil.rmtree(copy if way.startswith("cp") else out)
             for way in ways:
