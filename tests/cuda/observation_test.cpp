@@ -176,6 +176,39 @@ TEST_CASE("what the CPU refuses is left out and reported; values that cannot be 
   CHECK(got == on_host({bad}, extras::weights));
 }
 
+TEST_CASE("squares are taken up to 2^96, as on the CPU") {
+  // Of a gate of 1, so that the norm of the one sequence is the greatest sum: its square is on either side of the edge.
+  double const below = std::nextafter(0x1p48, 0.0);
+  for (bool const by_sequence : {false, true}) {
+    for (double const norm : {0x1p31, std::nextafter(0x1p32, 0.0), 0x1p32, 0x1.8p40, below, 0x1p48, 0x1.6p48}) {
+      std::vector<double> const norms{norm};
+      std::vector<int> const sequence{0};
+      std::vector<std::int32_t> const ids{2};
+      std::vector<float> const gates{1};
+      on_simt const exec{{.seed = 5}};
+      device_array<std::int32_t> const ids_there{ids};
+      device_array<float> const gates_there{gates};
+      device_array<double> const norms_there{norms};
+      device_array<int> const sequence_there{sequence};
+      cull::routed_tokens<cull::device_memory> there{
+          .norms = cull::matrix_view<double const, cull::device_memory>{norms_there.data(), 1, 1}};
+      cull::routed_tokens<> here{.norms = cull::matrix_view<double const>{norms.data(), 1, 1}};
+      if (by_sequence) there.sequence = {sequence_there.data(), 1}, here.sequence = {sequence.data(), 1};
+      cull::device_observation<on_simt, cull::measures::weight, cull::measures::norm> seen{
+          exec, {.layers = {0}, .experts = 4}, cull::open_sequences{1}};
+      cull::add(exec, seen.at(0), {ids_there.view(1, 1), gates_there.view(1, 1)}, there);
+      auto const got = cull::to_host(seen);
+      cull::observation expected{cull::on_cpu{}, {.layers = {0}, .experts = 4}, cull::weight, cull::norm};
+      cull::add(cull::on_cpu{}, expected.at(0), cull::routing<>{{ids.data(), 1, 1}, {gates.data(), 1, 1}}, here);
+      expected.finish();
+      CAPTURE(norm);
+      CHECK(got == expected);
+      CHECK(got.rejected() == (norm < 0x1p48 ? 0 : 1));
+      if (norm < 0x1p48) CHECK(got.sums(0, 2).clusters().squares(cull::norm).value() == norm * norm);
+    }
+  }
+}
+
 TEST_CASE("limbs are carried before they can overflow") {
   // 2^62 - 1 in every limb but the last: a state after 2^30 additions of the greatest addends.
   using cells = cull::simt::cell_layout<cull::measures::weight>;
@@ -205,6 +238,6 @@ TEST_CASE("a batch is read by full sectors") {
   cull::add(on_simt{{.watch = {.trace = &trace}}}, seen.at(0), {ids.view(tokens, 2), gates.view(tokens, 2)},
             {.norms = cull::matrix_view<double const, cull::device_memory>{norms.data(), tokens, 2}});
   auto const read = trace.total(space::global, access_kind::read);
-  CHECK(read.bytes_used >= tokens * 2 * (sizeof(std::int32_t) + sizeof(float)));
+  CHECK(read.bytes_used == tokens * 2 * (sizeof(std::int32_t) + sizeof(float) + sizeof(double)));
   CHECK(read.used() == 1.0);
 }

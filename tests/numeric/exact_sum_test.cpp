@@ -308,3 +308,35 @@ TEST_CASE("exact_sum: sums reduced limb by limb elsewhere are the merged sum") {
   merged.merge(sum_of(b));
   CHECK(exact_sum::from_limbs(limbs) == merged);
 }
+
+TEST_CASE("exact_sum: try_add_wide takes what is below 2^96, and below 2^64 what try_add adds") {
+  for (int exponent = -90; exponent < 100; ++exponent) {
+    for (double const fraction : {1.0, 0x1.123456789abcdp0, 0x1.fffffffffffffp0}) {
+      for (double const value : {std::ldexp(fraction, exponent), -std::ldexp(fraction, exponent)}) {
+        CAPTURE(value);
+        cull::exact_sum sum;
+        CHECK((sum.try_add_wide(value) == cull::sum_status::added) == (exponent < 96));
+        if (exponent >= 96) CHECK(sum == cull::exact_sum{});
+        if (exponent >= 64) continue;
+        cull::exact_sum narrow;
+        narrow.add(value);
+        CHECK(sum == narrow);
+      }
+      if (exponent < 64 || exponent >= 96) continue;
+      // The limbs are those of the number 2^32 below, moved by one; the last takes two.
+      double const value = std::ldexp(fraction, exponent);
+      cull::exact_sum sum, below;
+      CHECK(sum.try_add_wide(value) == cull::sum_status::added);
+      CHECK(sum.value() == value);
+      CHECK(below.try_add(std::ldexp(value, -32)) == cull::sum_status::added);
+      for (std::size_t limb = 0; limb + 2 < cull::exact_sum::limb_count; ++limb)
+        CHECK(sum.limbs()[limb + 1] == below.limbs()[limb]);
+      CHECK(sum.limbs()[4] == (below.limbs()[4] << 32) + below.limbs()[3]);
+      CHECK(sum.try_add_wide(-value) == cull::sum_status::added);
+      CHECK(sum == cull::exact_sum{});
+    }
+  }
+  cull::exact_sum sum;
+  CHECK(sum.try_add_wide(std::numeric_limits<double>::infinity()) == cull::sum_status::not_finite);
+  CHECK(sum.try_add_wide(std::numeric_limits<double>::quiet_NaN()) == cull::sum_status::not_finite);
+}

@@ -96,8 +96,9 @@ struct add_tokens {
     auto const place = (std::int64_t{domain} * to.open_sequences + sequence) * to.experts + expert;
     auto* const open = tokens.sequence.empty() ? nullptr : to.open + place * open_words<by_sequence>::words;
     sink<Ctx> into{c, cell, open};
-    detail::add_one<Measures...>(
-        routed_token{share, static_cast<double>(c.load(&chosen.weights(token, slot))), tokens.norms(token, slot)}, into);
+    double const gate = c.load(&chosen.weights(token, slot));
+    double const norm = tokens.norms.read(token, slot, [&](auto const* at) { return c.load(at); });
+    detail::add_one<Measures...>(routed_token{share, gate, norm}, into);
   }
 };
 

@@ -51,9 +51,9 @@ struct cell_layout {
 
 /// Adds to a sum that many threads share: its limbs take atomic additions.
 CULL_EXEC_CHECK_OFF
-template <class Ctx>
+template <int Bits = 64, class Ctx>
 CULL_HD sum_status add_exactly(Ctx const& c, std::int64_t* limbs, double value) {
-  return exact_sum::split(value, [&](int limb, std::int64_t addend) {
+  return exact_sum::split<Bits>(value, [&](int limb, std::int64_t addend) {
     if (addend != 0) c.atomic_add(limbs + limb, addend);
   });
 }
@@ -65,7 +65,8 @@ CULL_HD bool add_products(Ctx const& c, std::int64_t* sequences, double const* v
   c.atomic_add(sequences, std::int64_t{1});
   bool fits = true;
   Layout::products_of(values, [&](int place, double product) {
-    fits &= add_exactly(c, sequences + 1 + place * exact_sum::limb_count, product) == sum_status::added;
+    auto* const limbs = sequences + 1 + place * exact_sum::limb_count;
+    fits &= add_exactly<exact_sum::wide_bits>(c, limbs, product) == sum_status::added;
   });
   return fits;
 }

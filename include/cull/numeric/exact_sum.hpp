@@ -40,18 +40,31 @@ class exact_sum {
     return status;
   }
 
-  /// What `try_add` adds to which limbs: calls `add(limb, addend)` up to three times, each addend below 2^33 in magnitude. For
-  /// states that are kept elsewhere, such as a device's, where limbs take atomic additions; between carries at most 2^30 of them.
+  /// The same for |value| < 2^96, such as the squares of sums.
+  constexpr sum_status try_add_wide(double value) noexcept {
+    auto const add = [this](int limb, std::int64_t addend) { limbs_[static_cast<std::size_t>(limb)] += addend; };
+    auto const status = split<wide_bits>(value, add);
+    if (status == sum_status::added && ++pending_ == adds_between_carries) carry();
+    return status;
+  }
+
+  /// Addends of `try_add_wide` are below 2 to this power.
+  static constexpr int wide_bits = 96;
+
+  /// What `try_add` adds to which limbs: calls `add(limb, addend)` up to three times, each addend below 2^33 in magnitude, or
+  /// with `Bits` of `wide_bits` below 2^49 for the last limb. For states that are kept elsewhere, such as a device's, where limbs
+  /// take atomic additions; between carries at most 2^30 of them.
   CULL_EXEC_CHECK_OFF
-  template <class Add>
+  template <int Bits = 64, class Add>
   CULL_HD static constexpr sum_status split(double value, Add add) noexcept {
+    static_assert(Bits == 64 || Bits == wide_bits);
     auto const word = __builtin_bit_cast(std::uint64_t, value);
     int const exponent = static_cast<int>((word >> 52) & 0x7ffu);
     if (exponent == 0x7ff) return sum_status::not_finite;
-    if (exponent >= 1023 + 64) return sum_status::out_of_range;
+    if (exponent >= 1023 + Bits) return sum_status::out_of_range;
     if (exponent == 0) return sum_status::added;  // zero, or far below the unit
     auto const mantissa = (word & 0xfffffffffffffu) | 0x10000000000000u;
-    split_shifted(mantissa, exponent - 1075 + fraction_bits, (word >> 63) != 0, add);
+    split_shifted<Bits>(mantissa, exponent - 1075 + fraction_bits, (word >> 63) != 0, add);
     return sum_status::added;
   }
 
@@ -107,7 +120,7 @@ class exact_sum {
   static constexpr std::uint32_t adds_between_carries = 1u << 30;
 
   CULL_EXEC_CHECK_OFF
-  template <class Add>
+  template <int Bits, class Add>
   CULL_HD static constexpr void split_shifted(std::uint64_t mantissa, int shift, bool negative, Add add) noexcept {
     if (shift < 0) {
       mantissa = shifted_right(mantissa, -shift);
@@ -119,8 +132,10 @@ class exact_sum {
     auto const high = (mantissa >> 32) << offset;
     std::int64_t const sign = negative ? -1 : 1;
     add(first, sign * static_cast<std::int64_t>(low & 0xffffffffu));
-    add(first + 1, sign * static_cast<std::int64_t>((low >> 32) + (high & 0xffffffffu)));
-    add(first + 2, sign * static_cast<std::int64_t>(high >> 32));
+    // The last limb has no other above it and takes the rest.
+    bool const last = Bits > 64 && first + 2 == limb_count;
+    add(first + 1, sign * static_cast<std::int64_t>((low >> 32) + (last ? high : high & 0xffffffffu)));
+    if (!last) add(first + 2, sign * static_cast<std::int64_t>(high >> 32));
   }
 
   /// mantissa / 2^bits to the nearest integer, ties to even.

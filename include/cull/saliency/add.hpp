@@ -31,6 +31,12 @@ class norm_view {
   CULL_HD constexpr double operator()(std::int64_t token, std::int64_t slot) const {
     return single_.data() != nullptr ? static_cast<double>(single_(token, slot)) : double_(token, slot);
   }
+  /// The same through `load(pointer)`, which is how a kernel reads memory.
+  CULL_EXEC_CHECK_OFF
+  template <class Load>
+  CULL_HD constexpr double read(std::int64_t token, std::int64_t slot, Load const& load) const {
+    return single_.data() != nullptr ? static_cast<double>(load(&single_(token, slot))) : load(&double_(token, slot));
+  }
 
  private:
   matrix_view<float const, Space> single_{};

@@ -68,22 +68,6 @@ struct sequence_layout {
   }
 };
 
-namespace detail {
-
-/// Adds a number below 2^96 in magnitude: squares of sums outgrow what `exact_sum` takes at once. False where it does not fit.
-inline bool add_wide(exact_sum& to, double value) noexcept {
-  constexpr double limit = 0x1p63;
-  exact_sum part;
-  int doublings = 0;
-  for (; (value >= limit || value <= -limit) && doublings < 33; ++doublings) value /= 2;
-  if (part.try_add(value) != sum_status::added) return false;
-  for (; doublings > 0; --doublings) part.merge(part);
-  to.merge(part);
-  return true;
-}
-
-}  // namespace detail
-
 /// The products of one expert, and how many sequences chose it.
 template <measure... Measures>
 struct cluster_products {
@@ -106,8 +90,7 @@ struct cluster_products {
     ++sequences;
     bool fits = true;
     layout::products_of(values, [&](int place, double product) {
-      auto& sum = products[static_cast<std::size_t>(place)];
-      fits &= sum.try_add(product) == sum_status::added || detail::add_wide(sum, product);
+      fits &= products[static_cast<std::size_t>(place)].try_add_wide(product) == sum_status::added;
     });
     return fits;
   }

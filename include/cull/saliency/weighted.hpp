@@ -16,7 +16,7 @@ namespace detail {
 
 inline void scale_sum(exact_sum& sum, double factor) {
   exact_sum scaled;
-  if (!add_wide(scaled, sum.value() * factor)) {
+  if (scaled.try_add_wide(sum.value() * factor) != sum_status::added) {
     throw error{errc::out_of_range, "weighted: a sum times " + std::to_string(factor) + " is out of range"};
   }
   sum = scaled;
