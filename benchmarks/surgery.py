@@ -128,10 +128,10 @@ def main():
         shutil.rmtree(d, ignore_errors=True)
     if args.only == "plan":
         return
-    # Experts of 4 MB, 64 a layer.
-    layers = max(1, round(args.gigabytes * 1e9 / (64 * 3 * 2048 * 1024 * 0.5625)))
-    subprocess.run([sys.executable, HERE + "/big_model.py", model, "--layers", str(layers), "--experts", "64", "--dense", "0",
-                    "--hidden", "2048", "--inner", "1024", "--shards", str(args.shards), "--fill"], check=True)
+    # GLM-5.2's experts, of 21 MB, 16 a layer: as many tensors a GB as there.
+    layers = max(1, round(args.gigabytes * 1e9 / (16 * 3 * 6144 * 2048 * 0.5625)))
+    subprocess.run([sys.executable, HERE + "/big_model.py", model, "--layers", str(layers), "--experts", "16", "--dense", "0",
+                    "--hidden", "6144", "--inner", "2048", "--shards", str(args.shards), "--fill"], check=True)
     apply = [args.cull, "apply", model, plan, "--out", out]
     seconds, peak = timed(*apply)
     written = sorted(glob.glob(out + "/*"))

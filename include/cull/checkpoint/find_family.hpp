@@ -12,6 +12,7 @@
 #include <cull/checkpoint/family.hpp>
 #include <cull/checkpoint/family_reader.hpp>
 #include <cull/checkpoint/json_tree.hpp>
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
