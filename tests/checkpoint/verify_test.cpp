@@ -312,7 +312,7 @@ TEST_CASE("verify: a disk that says it has written and has not") {
   pruned_copy const good;
   auto const wanted = contents(good.dir());
   std::int64_t lies = 0;
-  for (std::int64_t n = 1;; n += test_support::repeated(1, 4)) {
+  for (std::int64_t n = 1;; ++n) {
     CAPTURE(n);
     cull::posix_io files;
     test_support::faulty_io<cull::posix_io> io{files, {.kind = test_support::fault_kind::lie, .number = n}};
@@ -325,7 +325,7 @@ TEST_CASE("verify: a disk that says it has written and has not") {
     CHECK(cull::find_differences(good.model, good.plan, out).failures.empty() == (contents(out) == wanted));
     fs::remove_all(out);
   }
-  CHECK(lies >= test_support::repeated(8, 2));
+  CHECK(lies >= 8);
 }
 
 TEST_CASE(
