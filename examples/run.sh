@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
-need_packages cmake ninja-build g++ nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev
+need_packages cmake ninja-build g++ nlohmann-json3-dev libeigen3-dev libcli11-dev libxxhash-dev libssl-dev
 
 step() { printf '\n== %s\n' "$1"; }
 model=tests/data/tiny-glm/model
