@@ -223,6 +223,22 @@ TEST_CASE("synthetic: GLM-4.7, whose MTP layer lies in a file that the index doe
   CHECK(out.config == config);
 }
 
+TEST_CASE("synthetic: no index, and one file empty beside another that holds all tensors; what is written is a model again") {
+  scratch_folder const folder;
+  synthetic_model made{folder / "model"};
+  made.config({{"model_type", "glm4_moe"}, {"num_hidden_layers", 1}, {"num_nextn_predict_layers", 0}, {"n_routed_experts", 4},
+               {"num_experts_per_tok", 2}, {"hidden_size", 16}, {"first_k_dense_replace", 0}});
+  made.write();
+  made.add("model.layers.0.mlp.gate.weight", {4, 16});
+  made.add_experts("model.layers.0.mlp.experts.", 4);
+  made.write("mtp.safetensors");
+  pruned const out{made.dir(), folder / "out", {1, 3}};
+  CHECK(fs::exists(folder / "out/model.safetensors"));
+  auto const again = cull::checkpoint::open(folder / "out");
+  CHECK(again.experts() == 2);
+  CHECK(again.tensors().size() == 7);
+}
+
 TEST_CASE("synthetic: Qwen3-Next, with MTP layers numbered on their own") {
   scratch_folder const folder;
   synthetic_model made{folder / "model"};

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/index.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/config.hpp>
 
@@ -55,7 +57,9 @@ struct shard_number {
 /// Without `shard_bytes` the shards are the source's: those that have lost all
 /// their tensors vanish, and the numbers of the others close up. With it,
 /// tensors go one after another, in the source's order, into shards of at most
-/// so many bytes of tensors; one that is larger has a shard to itself.
+/// so many bytes of tensors; one that is larger has a shard to itself. The one
+/// file by which a directory without an index is known as a model stays even
+/// where nothing is left for it.
 class shard_collector {
  public:
   explicit shard_collector(checkpoint const& model, std::uint64_t shard_bytes = 0)
@@ -77,11 +81,13 @@ class shard_collector {
 
   std::vector<output_shard> kept() {
     std::vector<output_shard> out;
+    bool const indexed = std::filesystem::exists(model_.dir() / index_file_name);
     for (std::size_t s = 0; s < groups_.size(); ++s) {
-      if (groups_[s].empty()) continue;
+      auto const name = model_.shards()[s].path().filename().string();
+      if (groups_[s].empty() && (indexed || name != single_file_name)) continue;
       auto metadata = model_.shards()[s].metadata();
       metadata.emplace("format", "pt");  // transformers refuses files without it
-      out.push_back(laid_out(model_.shards()[s].path().filename().string(), metadata, std::move(groups_[s])));
+      out.push_back(laid_out(name, metadata, std::move(groups_[s])));
     }
     close_up(out);
     return out;
@@ -104,13 +110,13 @@ class shard_collector {
   }
 
   std::vector<output_shard> cut() {
-    std::vector<std::vector<member>> parts;
+    std::vector<std::vector<member>> parts(1);
     std::uint64_t filled = 0;
     for (auto& group : groups_) {
       std::sort(group.begin(), group.end(), before_in_source);
       for (auto& m : group) {
         auto const size = m.bytes();
-        if (parts.empty() || (filled > 0 && filled + size > shard_bytes_)) {
+        if (filled > 0 && filled + size > shard_bytes_) {
           parts.emplace_back();
           filled = 0;
         }
@@ -133,7 +139,7 @@ class shard_collector {
 
   /// What all of the source's shards say.
   std::map<std::string, std::string> common_metadata() const {
-    auto out = model_.shards().front().metadata();
+    auto out = model_.shards().empty() ? std::map<std::string, std::string>{} : model_.shards().front().metadata();
     for (auto const& shard : model_.shards()) {
       std::erase_if(out, [&](auto const& entry) {
         auto const found = shard.metadata().find(entry.first);
