@@ -22,20 +22,19 @@ using expert_test::made;
 using expert_test::random_tokens;
 using expert_test::tokens_block;
 
-/// Chunks of 512 columns, ascending; in them lane j of 16 takes columns 2j and 2j + 1 of every 32, the even ones first; lanes
+/// Chunks of 512 columns, ascending; in them lane 2i of 16 takes column c(i) of every 16 and lane 2i + 1 column c(i) + 8; lanes
 /// v[4L + j] are added over L, (v0 + v2) + (v1 + v3), then over j likewise.
 float ordered_product(float const* x, float const* w, std::int64_t cols) {
   float total = 0;
   for (std::int64_t first = 0; first < cols; first += 512) {
     auto const size = std::min<std::int64_t>(512, cols - first);
     float lane[16] = {};
-    for (std::int64_t k = 0; k < size; k += 32) {
-      for (int odd = 0; odd < 2; ++odd) {
-        for (int j = 0; j < 16; ++j) {
-          auto const at = k + 2 * j + odd;
-          bool const inside = at < size;
-          lane[j] = std::fma(inside ? x[first + at] : 0.0f, inside ? w[first + at] : 0.0f, lane[j]);
-        }
+    constexpr int column[] = {0, 2, 1, 3, 4, 6, 5, 7};
+    for (std::int64_t k = 0; k < size; k += 16) {
+      for (int j = 0; j < 16; ++j) {
+        auto const at = k + column[j / 2] + 8 * (j % 2);
+        bool const inside = at < size;
+        lane[j] = std::fma(inside ? x[first + at] : 0.0f, inside ? w[first + at] : 0.0f, lane[j]);
       }
     }
     float quarter[4];

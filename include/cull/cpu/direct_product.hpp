@@ -38,15 +38,14 @@ class direct_product {
   template <class Source>
   void multiply(std::int64_t strip, Source const& source, float* sums) const {
     auto const& k = x_.columns();
+    strip_buffer<Kernel> buffer;
     for (std::int64_t c = 0; c < k.chunks(); ++c) {
-      std::uint8_t gathered[Kernel::rows][Kernel::chunk / 16];
-      packed_piece pieces[Kernel::rows];
-      for (int r = 0; r < Kernel::rows; ++r) pieces[r] = source.piece(strip, r, k.first(c), k.size(c), gathered[r]);
+      auto const rows = source.stored(strip, k.first(c), k.size(c), buffer);
       typename Kernel::element const* tokens[most_tokens] = {};
       for (std::int64_t t = 0; t < x_.tokens(); ++t) {
         tokens[t] = x_.at(t / Kernel::tokens, c) + t % Kernel::tokens * k.stride;
       }
-      Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), pieces, k.size(c), sums, c == 0);
+      Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), rows, k.size(c), sums, c == 0);
     }
   }
 

@@ -15,10 +15,22 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// A piece of a row as it is stored.
-struct packed_piece {
+/// Columns of consecutive rows as they are stored, or copied: each row a step behind the one before.
+struct packed_strip {
   std::uint8_t const* codes = nullptr;
+  std::int64_t code_step = 0;
   std::uint8_t const* scales = nullptr;
+  std::int64_t scale_step = 0;
+  std::int64_t ahead = 0;  ///< bytes of codes to those that are asked for meanwhile; of scales an eighth
+
+  packed_strip from_row(int r) const { return {codes + r * code_step, code_step, scales + r * scale_step, scale_step, ahead}; }
+};
+
+/// Room for the rows of a strip that do not lie so.
+template <class Kernel>
+struct strip_buffer {
+  std::uint8_t codes[Kernel::rows][Kernel::chunk / 2];
+  std::uint8_t scales[Kernel::rows][Kernel::chunk / 16];
 };
 
 /// Formats whose rows are e2m1 codes with a scale byte per `block` columns, as kernels read them. No other format is one.
@@ -31,6 +43,7 @@ template <class Dialect, class Layout>
 struct packed_rows<nvfp4<Dialect, Layout>> {
   using parts = typename nvfp4<Dialect, Layout>::parts;
   static constexpr bool known = true;
+  static constexpr bool scales_in_rows = std::is_same_v<Layout, linear>;
   static constexpr std::int64_t block = 16;
 
   static std::uint8_t const* codes(parts const& p, std::int64_t row) { return p.codes + row * p.row_step * (p.cols / 2); }

@@ -92,13 +92,14 @@ void decode_row(matrix<F> const& m, std::int64_t row, std::int64_t first, std::i
 template <class Kernel>
 struct weight_rows {
   static constexpr std::int64_t together = 1;
+  static constexpr std::int64_t strips_ahead = 1;  // asked for while one is multiplied
 
   void const* matrix = nullptr;
   void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                  typename Kernel::element* out) = nullptr;
-  /// Of NVFP4, else null: codes and scales of a piece, the scales perhaps gathered into `buffer`.
-  packed_piece (*packed)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns,
-                         std::uint8_t* buffer) = nullptr;
+  /// Of NVFP4, else null: `packed_strip` of rows from `row` on.
+  packed_strip (*packed)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns,
+                         strip_buffer<Kernel>& buffer) = nullptr;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   double outer_scale = 1;
@@ -112,11 +113,41 @@ struct weight_rows {
     if (row < rows) return decode(matrix, row, first, size, Kernel::rows, out);
     std::fill(out, out + (size + Kernel::group - 1) / Kernel::group * Kernel::group, typename Kernel::element{0});
   }
-  /// The same as stored; rows past the last are the last.
-  packed_piece piece(std::int64_t strip, int r, std::int64_t first, std::int64_t size, std::uint8_t* buffer) const {
-    return packed(matrix, std::min(strip * Kernel::rows + r, rows - 1), first, size, buffer);
+  /// The rows of a strip as stored; past the last row it comes again.
+  packed_strip stored(std::int64_t strip, std::int64_t first, std::int64_t size, strip_buffer<Kernel>& buffer) const {
+    return packed(matrix, strip * Kernel::rows, first, size, buffer);
   }
 };
+
+/// Columns of `Kernel::rows` NVFP4 rows from `row` on where they lie, or in `buffer` where scales do not lie in rows, or rows
+/// end.
+template <class Kernel, matrix_format F>
+packed_strip stored_strip(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns,
+                          strip_buffer<Kernel>& buffer) {
+  using stored = packed_rows<F>;
+  auto const& p = m.parts;
+  auto const step = p.row_step * p.cols / 2;
+  bool const whole = row + Kernel::rows <= m.rows;
+  packed_strip out{stored::codes(p, row) + first / 2, step, nullptr, step / 8,
+                   weight_rows<Kernel>::strips_ahead * Kernel::rows * step};
+  if (stored::scales_in_rows && whole) {
+    out.scales = stored::scales(p, row, first / 16, columns / 16, nullptr);
+    return out;
+  }
+  for (int r = 0; r < Kernel::rows; ++r) {
+    auto const from = std::min(row + r, m.rows - 1);
+    auto const* const scales = stored::scales(p, from, first / 16, columns / 16, buffer.scales[r]);
+    if (scales != buffer.scales[r]) std::copy(scales, scales + columns / 16, buffer.scales[r]);
+    if (!whole) std::copy_n(stored::codes(p, from) + first / 2, columns / 2, buffer.codes[r]);
+  }
+  out.scales = buffer.scales[0];
+  out.scale_step = Kernel::chunk / 16;
+  if (!whole) {
+    out.codes = buffer.codes[0];
+    out.code_step = Kernel::chunk / 2;
+  }
+  return out;
+}
 
 /// `m` must outlive the result.
 template <class Kernel, matrix_format F>
@@ -128,10 +159,8 @@ weight_rows<Kernel> rows_of(matrix<F> const& m) {
     decode_row<Kernel>(*static_cast<of_format const*>(of), row, first, columns, ahead, to);
   };
   if constexpr (packed_rows<F>::known && F::group == 16) {
-    out.packed = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::uint8_t* buffer) {
-      auto const& parts = static_cast<of_format const*>(of)->parts;
-      return packed_piece{packed_rows<F>::codes(parts, row) + first / 2,
-                          packed_rows<F>::scales(parts, row, first / 16, columns / 16, buffer)};
+    out.packed = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, strip_buffer<Kernel>& buffer) {
+      return stored_strip<Kernel>(*static_cast<of_format const*>(of), row, first, columns, buffer);
     };
   }
   return out;
@@ -149,8 +178,8 @@ struct gated_rows {
   void operator()(std::int64_t strip, int r, std::int64_t first, std::int64_t size, typename Kernel::element* out) const {
     (strip % 2 == 0 ? gate : up)(strip / 2, r, first, size, out);
   }
-  packed_piece piece(std::int64_t strip, int r, std::int64_t first, std::int64_t size, std::uint8_t* buffer) const {
-    return (strip % 2 == 0 ? gate : up).piece(strip / 2, r, first, size, buffer);
+  packed_strip stored(std::int64_t strip, std::int64_t first, std::int64_t size, strip_buffer<Kernel>& buffer) const {
+    return (strip % 2 == 0 ? gate : up).stored(strip / 2, first, size, buffer);
   }
 };
 

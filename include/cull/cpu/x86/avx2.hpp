@@ -5,6 +5,7 @@
 
 #include <cull/config.hpp>
 #include <cull/cpu/packed_rows.hpp>
+#include <cull/cpu/x86/ask_ahead.hpp>
 #include <cull/cpu/x86/reduce.hpp>
 #include <cull/cpu/x86/tables.hpp>
 #include <cull/cpu/x86/targets.hpp>
@@ -26,37 +27,30 @@ struct avx2_kernel {
   static constexpr std::int64_t few_tokens = 16;  // all of whose chunks stay in L2, so that rows are read from end to end
 
   CULL_TARGET_AVX2 static void pack(float const* values, std::int64_t size, float* out) noexcept {
-    for (std::int64_t k = 0; k < size; k += group) {
-      for (std::int64_t half = 0; half < 2; ++half) {
-        auto const a = _mm256_loadu_ps(values + k + 16 * half);
-        auto const b = _mm256_loadu_ps(values + k + 16 * half + 8);
-        store_ordered(out + k + 8 * half, _mm256_shuffle_ps(a, b, 0x88));
-        store_ordered(out + k + 8 * half + 16, _mm256_shuffle_ps(a, b, 0xdd));
-      }
-    }
+    for (std::int64_t k = 0; k < size; k += 16)
+      store_ordered(out + k, _mm256_loadu_ps(values + k), _mm256_loadu_ps(values + k + 8));
   }
 
   CULL_TARGET_AVX2 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                             std::int64_t ahead, float* out) noexcept {
     for (std::int64_t k = 0; k < size; k += group) {
-      _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
+      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
       auto const first = _mm256_set1_ps(e4m3_values[scales[k / 16]]);
       auto const second = _mm256_set1_ps(e4m3_values[scales[k / 16 + 1]]);
       __m256 values[4];
       unpack(codes + k / 2, values);
       _mm256_storeu_ps(out + k, _mm256_mul_ps(values[0], first));
-      _mm256_storeu_ps(out + k + 16, _mm256_mul_ps(values[1], first));
-      _mm256_storeu_ps(out + k + 8, _mm256_mul_ps(values[2], second));
+      _mm256_storeu_ps(out + k + 8, _mm256_mul_ps(values[1], first));
+      _mm256_storeu_ps(out + k + 16, _mm256_mul_ps(values[2], second));
       _mm256_storeu_ps(out + k + 24, _mm256_mul_ps(values[3], second));
     }
   }
 
-  /// Of two blocks of 16 codes the values of even and of odd columns, block by block.
+  /// Of two blocks of 16 codes the lower and the upper lanes' values, block by block.
   CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void unpack(std::uint8_t const* codes, __m256* values) noexcept {
-    auto const spread = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11,  //
-                                         4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15);
+    auto const spread = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
     auto const bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(codes)));
-    auto const turned = _mm256_srlv_epi32(_mm256_shuffle_epi8(bytes, spread), _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+    auto const turned = _mm256_srlv_epi32(_mm256_shuffle_epi8(bytes, spread), _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
     auto const nibbles = _mm256_and_si256(turned, _mm256_set1_epi8(15));
     auto const lower = _mm256_shuffle_epi8(_mm256_load_si256(reinterpret_cast<__m256i const*>(e2m1_bytes.lower)), nibbles);
     auto const upper = _mm256_shuffle_epi8(_mm256_load_si256(reinterpret_cast<__m256i const*>(e2m1_bytes.upper)), nibbles);
@@ -70,29 +64,26 @@ struct avx2_kernel {
   }
 
   /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
-  CULL_TARGET_AVX2 static void multiply_packed(float const* const* x, int count, packed_piece const* w, std::int64_t size,
+  CULL_TARGET_AVX2 static void multiply_packed(float const* const* x, int count, packed_strip const& w, std::int64_t size,
                                                float* sums, bool first) noexcept {
     switch (count) {
       case 1:
         return multiply_rows<3, 1>(x, w, size, sums, first);
       case 2:
         multiply_rows<2, 2>(x, w, size, sums, first);
-        return multiply_rows<1, 2>(x, w + 2, size, sums + 2, first);
+        return multiply_rows<1, 2>(x, w.from_row(2), size, sums + 2, first);
       case 3:
-        for (int r = 0; r < rows; ++r) multiply_rows<1, 3>(x, w + r, size, sums + r, first);
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 3>(x, w.from_row(r), size, sums + r, first);
         return;
       default:
-        for (int r = 0; r < rows; ++r) multiply_rows<1, 4>(x, w + r, size, sums + r, first);
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 4>(x, w.from_row(r), size, sums + r, first);
     }
   }
 
   CULL_TARGET_AVX2 static void reorder(unsigned char const* values, std::int64_t size, float* out) noexcept {
-    auto const upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
     for (std::int64_t k = 0; k < size; k += 16) {
-      auto const words = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(values + 2 * k));
-      auto* const to = out + k / group * group + k % group / 2;
-      _mm256_storeu_ps(to, _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)));
-      _mm256_storeu_ps(to + 16, _mm256_castsi256_ps(_mm256_and_si256(words, upper)));
+      auto const* const words = reinterpret_cast<__m128i const*>(values + 2 * k);
+      store_ordered(out + k, widened(_mm_loadu_si128(words)), widened(_mm_loadu_si128(words + 1)));
     }
   }
 
@@ -118,7 +109,7 @@ struct avx2_kernel {
 
  private:
   template <int R, int T>
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_piece const* w,
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_strip const& w,
                                                                                    std::int64_t size, float* sums,
                                                                                    bool first) noexcept {
     __m256 lower[R * T];
@@ -126,23 +117,23 @@ struct avx2_kernel {
     CULL_UNROLL(4)
     for (int i = 0; i < R * T; ++i) lower[i] = upper[i] = _mm256_setzero_ps();
     for (std::int64_t k = 0; k < size; k += group) {
+      if (k % 128 == 0) ask_ahead<R>(w, k);
       CULL_UNROLL(3)
       for (int r = 0; r < R; ++r) {
-        _mm_prefetch(reinterpret_cast<char const*>(w[r].codes + k / 2 + 1024), _MM_HINT_T0);
-        auto const a = _mm256_set1_ps(e4m3_values[w[r].scales[k / 16]]);
-        auto const b = _mm256_set1_ps(e4m3_values[w[r].scales[k / 16 + 1]]);
+        auto const first_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16]]);
+        auto const second_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16 + 1]]);
         __m256 values[4];
-        unpack(w[r].codes + k / 2, values);
-        auto const even_a = _mm256_mul_ps(values[0], a), odd_a = _mm256_mul_ps(values[1], a);
-        auto const even_b = _mm256_mul_ps(values[2], b), odd_b = _mm256_mul_ps(values[3], b);
+        unpack(w.codes + r * w.code_step + k / 2, values);
+        auto const low_first = _mm256_mul_ps(values[0], first_scale), high_first = _mm256_mul_ps(values[1], first_scale);
+        auto const low_second = _mm256_mul_ps(values[2], second_scale), high_second = _mm256_mul_ps(values[3], second_scale);
         CULL_UNROLL(4)
         for (int t = 0; t < T; ++t) {
           auto& low = lower[t * R + r];
           auto& high = upper[t * R + r];
-          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k), even_a, low);
-          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 8), even_b, high);
-          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 16), odd_a, low);
-          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 24), odd_b, high);
+          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k), low_first, low);
+          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 8), high_first, high);
+          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 16), low_second, low);
+          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 24), high_second, high);
         }
       }
     }
@@ -171,9 +162,16 @@ struct avx2_kernel {
       sums[3 * t + 2] = _mm256_fmadd_ps(token, row2, sums[3 * t + 2]);
     }
   }
-  /// Shuffles within 128 bits left the pairs of two loads apart.
-  CULL_TARGET_AVX2 static void store_ordered(float* out, __m256 v) noexcept {
-    _mm256_storeu_pd(reinterpret_cast<double*>(out), _mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+  CULL_TARGET_AVX2 static __m256 widened(__m128i words) noexcept {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+  }
+  /// Columns 0 to 7 and 8 to 15 in the order of `avx512_kernel`.
+  CULL_TARGET_AVX2 static void store_ordered(float* out, __m256 a, __m256 b) noexcept {
+    auto const first = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), second = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    auto const even = _mm256_castpd_ps(_mm256_unpacklo_pd(first, second)),
+               odd = _mm256_castpd_ps(_mm256_unpackhi_pd(first, second));
+    _mm256_storeu_ps(out, _mm256_permute2f128_ps(even, odd, 0x20));
+    _mm256_storeu_ps(out + 8, _mm256_permute2f128_ps(even, odd, 0x31));
   }
 };
 

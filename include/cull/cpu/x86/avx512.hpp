@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include <cull/config.hpp>
 #include <cull/cpu/packed_rows.hpp>
+#include <cull/cpu/x86/ask_ahead.hpp>
 #include <cull/cpu/x86/reduce.hpp>
 #include <cull/cpu/x86/tables.hpp>
 #include <cull/cpu/x86/targets.hpp>
@@ -15,56 +17,44 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// f32 products on AVX-512: tiles of 4 tokens by 6 rows, one FMA chain per lane; lane j takes columns 2j and then 2j + 1 of
-/// every 32.
+/// f32 products on AVX-512: tiles of 4 tokens by 6 rows, one FMA chain per lane. Of every 16 columns the even lanes take the
+/// first eight and the odd lanes the others, which is how 16 codes, broadcast and shifted, lie in them: `shifts` / 4 and 8 more.
 struct avx512_kernel {
   using element = float;
   static constexpr int tokens = 4;
   static constexpr int rows = 6;
-  static constexpr std::int64_t group = 32;  // columns in one permuted unit: 16 even ones, 16 odd ones
+  static constexpr std::int64_t group = 16;  // columns in one permuted unit
   static constexpr std::int64_t chunk = 512;
   static constexpr int strips = 2;                // whose chunks stay in L1, 24 KiB
   static constexpr std::int64_t few_tokens = 64;  // all of whose chunks stay in L2, so that rows are read from end to end
 
   /// `size` values, a multiple of the group, in the kernel's order.
   CULL_TARGET_AVX512 static void pack(float const* values, std::int64_t size, float* out) noexcept {
-    auto const even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    auto const odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    for (std::int64_t k = 0; k < size; k += group) {
-      auto const a = _mm512_loadu_ps(values + k);
-      auto const b = _mm512_loadu_ps(values + k + 16);
-      _mm512_storeu_ps(out + k, _mm512_permutex2var_ps(a, even, b));
-      _mm512_storeu_ps(out + k + 16, _mm512_permutex2var_ps(a, odd, b));
-    }
+    for (std::int64_t k = 0; k < size; k += group) _mm512_storeu_ps(out + k, ordered(_mm512_loadu_ps(values + k)));
   }
 
   /// A piece of an NVFP4 row, likewise: products of code and block scale.
   CULL_TARGET_AVX512 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                               std::int64_t ahead, float* out) noexcept {
     for (std::int64_t k = 0; k < size; k += group) {
-      _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
-      __m512 values[2];
-      unpack({codes + k / 2, scales + k / 16}, values);
-      _mm512_storeu_ps(out + k, values[0]);
-      _mm512_storeu_ps(out + k + 16, values[1]);
+      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
+      _mm512_storeu_ps(out + k, unpack(codes + k / 2, scales[k / 16]));
     }
   }
 
-  /// Two blocks of 16 values, each times its scale: those of even columns, those of odd ones.
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void unpack(packed_piece of, __m512* out) noexcept {
-    auto const values = _mm512_loadu_ps(e2m1_values.data());
-    auto const bytes = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<__m128i const*>(of.codes)));
-    auto const first = _mm512_set1_ps(e4m3_values[of.scales[0]]);
-    auto const scale = _mm512_mask_mov_ps(first, 0xff00, _mm512_set1_ps(e4m3_values[of.scales[1]]));
+  /// A block's 16 values times its scale: one permutation of the scale's products.
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512 unpack(std::uint8_t const* codes,
+                                                                                std::uint8_t scale) noexcept {
+    auto const shifts = _mm512_set_epi32(28, 28, 20, 20, 24, 24, 16, 16, 12, 12, 4, 4, 8, 8, 0, 0);
+    std::int64_t word;
+    std::memcpy(&word, codes, 8);
     // Only the low four bits of an index count.
-    auto const low = _mm512_maskz_permutexvar_ps(0xffff, bytes, values);
-    auto const high = _mm512_maskz_permutexvar_ps(0xffff, _mm512_maskz_srli_epi32(0xffff, bytes, 4), values);
-    out[0] = _mm512_mul_ps(low, scale);
-    out[1] = _mm512_mul_ps(high, scale);
+    auto const index = _mm512_maskz_srlv_epi32(0xffff, _mm512_set1_epi64(word), shifts);
+    return _mm512_maskz_permutexvar_ps(0xffff, index, _mm512_load_ps(f32_of_scaled_codes.values[scale]));
   }
 
   /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
-  CULL_TARGET_AVX512 static void multiply_packed(float const* const* x, int count, packed_piece const* w, std::int64_t size,
+  CULL_TARGET_AVX512 static void multiply_packed(float const* const* x, int count, packed_strip const& w, std::int64_t size,
                                                  float* sums, bool first) noexcept {
     switch (count) {
       case 1:
@@ -80,11 +70,10 @@ struct avx512_kernel {
 
   /// A piece of a bf16 row at any alignment, likewise.
   CULL_TARGET_AVX512 static void reorder(unsigned char const* values, std::int64_t size, float* out) noexcept {
-    auto const upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     for (std::int64_t k = 0; k < size; k += group) {
-      auto const words = _mm512_loadu_si512(values + 2 * k);
-      _mm512_storeu_si512(out + k, _mm512_maskz_slli_epi32(0xffff, words, 16));
-      _mm512_storeu_si512(out + k + 16, _mm512_and_si512(words, upper));
+      auto const words = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(values + 2 * k));
+      auto const wide = _mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, words), 16);
+      _mm512_storeu_ps(out + k, ordered(_mm512_castsi512_ps(wide)));
     }
   }
 
@@ -108,46 +97,55 @@ struct avx512_kernel {
     store_sums(a, sums, first);
   }
 
-  /// Of each token's and row's lanes.
+  /// Of the lanes of each token and row; `a` has room for a multiple of eight.
   template <int T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void store_lane_sums(__m512 const* a, float* sums,
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void store_lane_sums(__m512* a, float* sums,
                                                                                        bool first) noexcept {
-    for (int i = 0; i < T * rows; ++i) {
-      float const sum = lane_sum(a[i]);
-      sums[i] = first ? sum : sums[i] + sum;
-    }
+    constexpr int used = T * rows;
+    CULL_UNROLL(6)
+    for (int i = used; i < (used + 7) / 8 * 8; ++i) a[i] = _mm512_setzero_ps();
+    CULL_UNROLL(3)
+    for (int i = 0; i < used; i += 8) add_sums(lane_sums_8(a + i), (1u << (used - i < 8 ? used - i : 8)) - 1, sums + i, first);
   }
   CULL_TARGET_AVX512 static void store_sums(__m512 const* a, float* sums, bool first) noexcept {
-    auto low = lane_sums_16(a);
-    auto high = lane_sums_8(a + 16);
-    if (!first) {
-      low = _mm512_add_ps(low, _mm512_loadu_ps(sums));
-      high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(0xff, sums + 16));
-    }
-    _mm512_storeu_ps(sums, low);
-    _mm512_mask_storeu_ps(sums + 16, 0xff, high);
+    add_sums(lane_sums_16(a), 0xffff, sums, first);
+    add_sums(lane_sums_8(a + 16), 0xff, sums + 16, first);
   }
 
  private:
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512 ordered(__m512 v) noexcept {
+    auto const order = _mm512_set_epi32(15, 7, 13, 5, 14, 6, 12, 4, 11, 3, 9, 1, 10, 2, 8, 0);
+    return _mm512_maskz_permutexvar_ps(0xffff, order, v);
+  }
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void add_sums(__m512 v, unsigned lanes, float* sums,
+                                                                                bool first) noexcept {
+    auto const mask = static_cast<__mmask16>(lanes);
+    if (!first) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, sums));
+    _mm512_mask_storeu_ps(sums, mask, v);
+  }
   template <int T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_piece const* w,
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_strip const& w,
                                                                                      std::int64_t size, float* sums,
                                                                                      bool first) noexcept {
-    __m512 a[T * rows];
+    __m512 a[(T * rows + 7) / 8 * 8];
     CULL_UNROLL(24)
     for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
+    static_assert(rows == 6);  // two pointers and a step reach each, so that none has to be fetched from the stack
+    auto const *codes = w.codes, *more_codes = codes + 3 * w.code_step, *scales = w.scales,
+               *more_scales = scales + 3 * w.scale_step;
     for (std::int64_t k = 0; k < size; k += group) {
+      if (k % 128 == 0) ask_ahead<rows>(w, k);
+      __m512 token[T];
+      CULL_UNROLL(4)
+      for (int t = 0; t < T; ++t) token[t] = _mm512_load_ps(x[t] + k);
       CULL_UNROLL(6)
       for (int r = 0; r < rows; ++r) {
-        _mm_prefetch(reinterpret_cast<char const*>(w[r].codes + k / 2 + 1024), _MM_HINT_T0);
-        __m512 values[2];
-        unpack({w[r].codes + k / 2, w[r].scales + k / 16}, values);
+        auto const row =
+            unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step, (r < 3 ? scales : more_scales)[r % 3 * w.scale_step]);
         CULL_UNROLL(4)
-        for (int t = 0; t < T; ++t) {
-          a[t * rows + r] = _mm512_fmadd_ps(_mm512_load_ps(x[t] + k), values[0], a[t * rows + r]);
-          a[t * rows + r] = _mm512_fmadd_ps(_mm512_load_ps(x[t] + k + 16), values[1], a[t * rows + r]);
-        }
+        for (int t = 0; t < T; ++t) a[t * rows + r] = _mm512_fmadd_ps(token[t], row, a[t * rows + r]);
       }
+      codes += group / 2, more_codes += group / 2, scales += group / 16, more_scales += group / 16;
     }
     store_lane_sums<T>(a, sums, first);
   }

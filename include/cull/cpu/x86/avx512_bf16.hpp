@@ -12,27 +12,22 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Products of bf16 pairs summed in f32 (vdpbf16ps) in tiles of 4 tokens by 6 rows; of every 64 columns the even ones come first.
+/// Products of bf16 pairs summed in f32 (vdpbf16ps) in tiles of 4 tokens by 6 rows. Of every 32 columns each eight words take
+/// every fourth one, which is how 32 codes, broadcast and shifted, lie in them.
 struct avx512_bf16_kernel {
   using element = std::uint16_t;
   static constexpr int tokens = 4;
   static constexpr int rows = 6;
-  static constexpr std::int64_t group = 64;
+  static constexpr std::int64_t group = 32;
   static constexpr std::int64_t chunk = 2048;
   static constexpr int strips = 1;
   static constexpr std::int64_t few_tokens = 64;
 
   /// `size` values, a multiple of the group, rounded to bf16 and in the kernel's order.
   CULL_TARGET_AVX512_BF16 static void pack(float const* values, std::int64_t size, std::uint16_t* out) noexcept {
-    auto const even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    auto const odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     for (std::int64_t k = 0; k < size; k += group) {
-      auto const a = _mm512_loadu_ps(values + k);
-      auto const b = _mm512_loadu_ps(values + k + 16);
-      auto const c = _mm512_loadu_ps(values + k + 32);
-      auto const d = _mm512_loadu_ps(values + k + 48);
-      store(out + k, _mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(c, even, d));
-      store(out + k + 32, _mm512_permutex2var_ps(a, odd, b), _mm512_permutex2var_ps(c, odd, d));
+      auto const words = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(values + k + 16), _mm512_loadu_ps(values + k));
+      _mm512_store_si512(out + k, ordered((__m512i)words));
     }
   }
 
@@ -40,30 +35,30 @@ struct avx512_bf16_kernel {
   CULL_TARGET_AVX512_BF16 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                                    std::int64_t ahead, std::uint16_t* out) noexcept {
     for (std::int64_t k = 0; k < size; k += group) {
-      _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
-      __m512i values[2];
-      unpack({codes + k / 2, scales + k / 16}, values);
-      _mm512_store_si512(out + k, values[0]);
-      _mm512_store_si512(out + k + 32, values[1]);
+      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
+      _mm512_store_si512(out + k, unpack(codes + k / 2, scales + k / 16));
     }
   }
 
-  /// Four blocks of 16 values, each times its scale: those of even columns, those of odd ones.
-  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) void unpack(packed_piece of, __m512i* out) noexcept {
-    auto const nibble = _mm512_set1_epi16(15);
-    auto const block = _mm512_set_epi64(0x0030003000300030, 0x0030003000300030, 0x0020002000200020, 0x0020002000200020,
-                                        0x0010001000100010, 0x0010001000100010, 0, 0);
-    auto const first = products(of.scales[0], of.scales[1]);
-    auto const second = products(of.scales[2], of.scales[3]);
-    auto const bytes = _mm512_maskz_cvtepu8_epi16(0xffffffff, _mm256_loadu_si256(reinterpret_cast<__m256i const*>(of.codes)));
-    auto const low = _mm512_ternarylogic_epi64(bytes, nibble, block, 0xea);  // (bytes & nibble) | block
-    auto const high = _mm512_or_si512(_mm512_maskz_srli_epi16(0xffffffff, bytes, 4), block);
-    out[0] = _mm512_permutex2var_epi16(first, low, second);
-    out[1] = _mm512_permutex2var_epi16(first, high, second);
+  /// Two blocks of 16 values, each times its scale: one permutation of both scales' products.
+  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) __m512i unpack(std::uint8_t const* codes,
+                                                                                      std::uint8_t const* scales) noexcept {
+    constexpr std::int64_t second = 0x0010001000100010;  // words 4 to 7 of every eight are of the second block
+    auto const block = _mm512_set_epi64(second, 0, second, 0, second, 0, second, 0);
+    auto const shifts = _mm512_set_epi64(0x000c000c000c000c, 0x000c000c000c000c, 0x0008000800080008, 0x0008000800080008,
+                                         0x0004000400040004, 0x0004000400040004, 0, 0);
+    auto const bytes = _mm512_maskz_broadcast_i32x4(0xffff, _mm_loadu_si128(reinterpret_cast<__m128i const*>(codes)));
+    auto const shifted = _mm512_srlv_epi16(bytes, shifts);
+    auto const index = _mm512_ternarylogic_epi64(shifted, _mm512_set1_epi16(15), block, 0xea);  // (shifted & 15) | block
+    auto const* const table = bf16_of_scaled_codes.values;
+    auto const low = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[0]]));
+    auto const high = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[1]]));
+    auto const products = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
+    return _mm512_maskz_permutexvar_epi16(0xffffffff, index, products);
   }
 
   /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
-  CULL_TARGET_AVX512_BF16 static void multiply_packed(std::uint16_t const* const* x, int count, packed_piece const* w,
+  CULL_TARGET_AVX512_BF16 static void multiply_packed(std::uint16_t const* const* x, int count, packed_strip const& w,
                                                       std::int64_t size, float* sums, bool first) noexcept {
     switch (count) {
       case 1:
@@ -79,16 +74,7 @@ struct avx512_bf16_kernel {
 
   /// A piece of a bf16 row at any alignment, likewise.
   CULL_TARGET_AVX512_BF16 static void reorder(unsigned char const* values, std::int64_t size, std::uint16_t* out) noexcept {
-    auto const words = _mm512_set1_epi32(0xffff);
-    for (std::int64_t k = 0; k < size; k += group) {
-      auto const a = _mm512_loadu_si512(values + 2 * k);
-      auto const b = _mm512_loadu_si512(values + 2 * k + 64);
-      auto const order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
-      auto const even = _mm512_packus_epi32(_mm512_and_si512(a, words), _mm512_and_si512(b, words));
-      auto const odd = _mm512_packus_epi32(_mm512_maskz_srli_epi32(0xffff, a, 16), _mm512_maskz_srli_epi32(0xffff, b, 16));
-      _mm512_store_si512(out + k, _mm512_maskz_permutexvar_epi64(0xff, order, even));
-      _mm512_store_si512(out + k + 32, _mm512_maskz_permutexvar_epi64(0xff, order, odd));
-    }
+    for (std::int64_t k = 0; k < size; k += group) _mm512_store_si512(out + k, ordered(_mm512_loadu_si512(values + 2 * k)));
   }
 
   /// `sums[t * rows + r]` = (or, not `first`, +=) the product of token t and row r over `size` columns.
@@ -114,37 +100,35 @@ struct avx512_bf16_kernel {
  private:
   template <int T>
   CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) void multiply_rows(std::uint16_t const* const* x,
-                                                                                          packed_piece const* w,
+                                                                                          packed_strip const& w,
                                                                                           std::int64_t size, float* sums,
                                                                                           bool first) noexcept {
-    __m512 a[T * rows];
+    __m512 a[(T * rows + 7) / 8 * 8];
     CULL_UNROLL(24)
     for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
+    static_assert(rows == 6);  // two pointers and a step reach each, so that none has to be fetched from the stack
+    auto const *codes = w.codes, *more_codes = codes + 3 * w.code_step, *scales = w.scales,
+               *more_scales = scales + 3 * w.scale_step;
     for (std::int64_t k = 0; k < size; k += group) {
+      if (k % 128 == 0) ask_ahead<rows>(w, k);
+      __m512i token[T];
+      CULL_UNROLL(4)
+      for (int t = 0; t < T; ++t) token[t] = _mm512_load_si512(x[t] + k);
       CULL_UNROLL(6)
       for (int r = 0; r < rows; ++r) {
-        _mm_prefetch(reinterpret_cast<char const*>(w[r].codes + k / 2 + 1024), _MM_HINT_T0);
-        __m512i values[2];
-        unpack({w[r].codes + k / 2, w[r].scales + k / 16}, values);
+        auto const row =
+            unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step, (r < 3 ? scales : more_scales) + r % 3 * w.scale_step);
         CULL_UNROLL(4)
-        for (int t = 0; t < T; ++t) {
-          auto& sum = a[t * rows + r];
-          sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_load_si512(x[t] + k), (__m512bh)values[0]);
-          sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_load_si512(x[t] + k + 32), (__m512bh)values[1]);
-        }
+        for (int t = 0; t < T; ++t) a[t * rows + r] = _mm512_dpbf16_ps(a[t * rows + r], (__m512bh)token[t], (__m512bh)row);
       }
+      codes += group / 2, more_codes += group / 2, scales += group / 16, more_scales += group / 16;
     }
     avx512_kernel::store_lane_sums<T>(a, sums, first);
   }
-  CULL_TARGET_AVX512_BF16 static void store(std::uint16_t* out, __m512 low, __m512 high) noexcept {
-    _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-  }
-  /// The sixteen products of each of two block scales.
-  CULL_TARGET_AVX512_BF16 static __m512i products(std::uint8_t a, std::uint8_t b) noexcept {
-    auto const* const table = bf16_of_scaled_codes.values;
-    auto const low = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[a]));
-    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low),
-                                    _mm256_load_si256(reinterpret_cast<__m256i const*>(table[b])), 1);
+  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) __m512i ordered(__m512i words) noexcept {
+    auto const order = _mm512_set_epi16(31, 27, 23, 19, 15, 11, 7, 3, 30, 26, 22, 18, 14, 10, 6, 2, 29, 25, 21, 17, 13, 9, 5, 1,
+                                        28, 24, 20, 16, 12, 8, 4, 0);
+    return _mm512_maskz_permutexvar_epi16(0xffffffff, order, words);
   }
 };
 

@@ -36,7 +36,7 @@ CULL_TARGET_AVX512 inline __m512 lane_sums_16(__m512 const* v) noexcept {
 }
 
 /// The same of `v[0..7]`, in the first eight lanes.
-CULL_TARGET_AVX512 inline __m512 lane_sums_8(__m512 const* v) noexcept {
+CULL_TARGET_AVX512 inline __attribute__((always_inline)) __m512 lane_sums_8(__m512 const* v) noexcept {
   auto const r = _mm512_castps_pd(add_pairs(add_quarters(v[0], v[2], v[4], v[6]), add_quarters(v[1], v[3], v[5], v[7])));
   auto const doubled = _mm512_add_ps(_mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, r, r)),
                                      _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, r, r)));

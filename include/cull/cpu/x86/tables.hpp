@@ -59,6 +59,18 @@ inline constexpr scaled_codes bf16_of_scaled_codes = [] {
   return out;
 }();
 
+/// The same products as f32.
+struct alignas(64) scaled_f32_codes {
+  float values[256][16];
+};
+inline constexpr scaled_f32_codes f32_of_scaled_codes = [] {
+  scaled_f32_codes out{};
+  for (unsigned bits = 0; bits < 256; ++bits) {
+    for (unsigned code = 0; code < 16; ++code) out.values[bits][code] = bf16{bf16_of_scaled_codes.values[bits][code]}.decode();
+  }
+  return out;
+}();
+
 }  // namespace detail
 
 CULL_NAMESPACE_END
