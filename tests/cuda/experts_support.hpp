@@ -29,6 +29,15 @@ struct random_matrix {
   std::vector<std::uint8_t> codes, scales;
   simt_test::device_array<std::uint8_t> device_codes, device_scales;
 
+  /// `m` with zeros beyond its rows and columns.
+  random_matrix(random_matrix const& m, std::int64_t r, std::int64_t c)
+      : rows(r),
+        cols(c),
+        tensor_scale(m.tensor_scale),
+        codes(padded(m.codes, m.rows, m.cols / 2, r, c / 2)),
+        scales(padded(m.scales, m.rows, m.cols / 16, r, c / 16)),
+        device_codes(codes),
+        device_scales(scales) {}
   random_matrix(std::int64_t r, std::int64_t c, std::mt19937& random)
       : rows(r),
         cols(c),
@@ -57,6 +66,12 @@ struct random_matrix {
   }
 
  private:
+  static std::vector<std::uint8_t> padded(std::vector<std::uint8_t> const& from, std::int64_t rows, std::int64_t bytes,
+                                          std::int64_t to_rows, std::int64_t to_bytes) {
+    std::vector<std::uint8_t> out(static_cast<std::size_t>(to_rows * to_bytes));
+    for (std::int64_t r = 0; r < rows; ++r) std::copy_n(from.begin() + r * bytes, bytes, out.begin() + r * to_bytes);
+    return out;
+  }
   static std::vector<std::uint8_t> bytes(std::size_t count, std::mt19937& random, int low, int high) {
     std::uniform_int_distribution<int> any{low, high};
     std::vector<std::uint8_t> out(count);
@@ -81,6 +96,17 @@ struct layer {
       experts.push_back({std::move(gate), std::move(up), std::move(down)});
     }
   }
+  /// The same experts, padded by zeros to multiples of 64.
+  layer padded() const {
+    auto const up = [](std::int64_t size) { return (size + 63) / 64 * 64; };
+    layer out{0, up(hidden), up(width)};
+    for (auto const& e : experts) {
+      out.experts.push_back({{e.gate, e.gate.rows > 0 ? out.width : 0, out.hidden},
+                             {e.up, out.width, out.hidden},
+                             {e.down, out.hidden, out.width}});
+    }
+    return out;
+  }
   std::vector<device_expert<Dialect>> device() const {
     std::vector<device_expert<Dialect>> out;
     for (auto const& e : experts) out.push_back({e.gate.device(), e.up.device(), e.down.device()});
@@ -90,6 +116,15 @@ struct layer {
 
 /// Hidden states and a routing with ascending ids of a row.
 struct batch {
+  /// The same tokens, wider by zeros.
+  batch padded(std::int64_t to) const {
+    batch out = *this;
+    out.hidden = to;
+    out.x.assign(static_cast<std::size_t>(tokens * to), 0.0f);
+    for (std::int64_t t = 0; t < tokens; ++t) std::copy_n(x.begin() + t * hidden, hidden, out.x.begin() + t * to);
+    return out;
+  }
+
   std::int64_t tokens, hidden, k;
   std::vector<float> x, weights;
   std::vector<std::int32_t> ids;

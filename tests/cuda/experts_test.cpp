@@ -147,6 +147,60 @@ TEST_CASE("throughput: within the f32 bound of f64, for whole and partial tiles,
                                                               [](std::size_t k) { return tile_bound(3, k); });
 }
 
+TEST_CASE_TEMPLATE("sizes that are no multiples of 64: within the bound of f64, with the bits of experts padded by zeros", Kernel,
+                   cull::f32_precision, cull::bf16_precision, cull::latency<cull::f32_precision>,
+                   cull::latency<cull::bf16_precision>) {
+  using precision = typename cull::detail::policy_of<Kernel>::precision;
+  constexpr std::size_t parts = cull::detail::bf16_parts<precision>;
+  struct shape {
+    int hidden, width;
+  };
+  for (auto const s : {shape{16, 16}, shape{144, 80}, shape{64, 176}, shape{208, 128}, shape{560, 32}}) {
+    if (sanitized && s.hidden != 144) continue;
+    CAPTURE(s.hidden);
+    CAPTURE(s.width);
+    for (bool const gated : {true, false}) {
+      layer<> const l{2, s.hidden, s.width, gated}, whole = l.padded();
+      batch const b{5, s.hidden, 1, 2};
+      auto const got = run<Kernel>(l, b, {.seed = 4});
+      auto const expect = run<Kernel>(whole, b.padded(whole.hidden));
+      for (std::int64_t t = 0; t < b.tokens; ++t) {
+        CHECK(std::memcmp(got.data() + t * s.hidden, expect.data() + t * whole.hidden,
+                          static_cast<std::size_t>(s.hidden) * sizeof(float)) == 0);
+      }
+      if (gated) check_against_f64<precision, Kernel>(l, b, [](std::size_t k) { return tile_bound(parts, k); });
+    }
+  }
+}
+
+TEST_CASE("experts of any size: 70 tokens in every order without a race, norms, scales at any address") {
+  layer<> const l{1, 80, 48};
+  batch const b{sanitized ? 5 : 70, 80, 1, 1};
+  simt_test::race_detector races;
+  auto const got = run<cull::bf16_precision>(l, b, {.seed = 2, .watch = {.races = &races}});
+  CHECK(got == run<cull::bf16_precision>(l, b));
+
+  auto experts = l.device();
+  auto bytes = l.experts[0].up.scales;
+  bytes.insert(bytes.begin(), 0xff);
+  device_array<std::uint8_t> const shifted{bytes};
+  experts[0].up.parts.scales = shifted.data() + 1;
+  on_simt const exec{};
+  device_array<float> const x{b.x}, weights{b.weights}, outputs{static_cast<std::size_t>(b.tokens * b.hidden)};
+  device_array<std::int32_t> const ids{b.ids};
+  device_array<double> const norms{static_cast<std::size_t>(b.tokens)};
+  cull::routing<cull::device_memory> const chosen{ids.view(b.tokens, 1), weights.view(b.tokens, 1)};
+  std::span<device_expert<cull::modelopt> const> const there{experts};
+  cull::run_experts<cull::bf16_precision>(exec, there, x.view(b.tokens, b.hidden), chosen, outputs.view(b.tokens, b.hidden));
+  CHECK(outputs.host() == got);
+  cull::expert_norms<cull::bf16_precision>(exec, there, x.view(b.tokens, b.hidden), chosen, norms.view(b.tokens, 1));
+  for (std::size_t t = 0; t < static_cast<std::size_t>(b.tokens); ++t) {
+    double squares = 0;
+    for (std::size_t h = 0; h < 80; ++h) squares += std::pow(static_cast<double>(got[t * 80 + h]), 2);
+    CHECK(norms.host()[t] == doctest::Approx(std::sqrt(squares)).epsilon(14 * 0x1p-24));
+  }
+}
+
 TEST_CASE("latency: the bits of throughput") {
   for (int const hidden : {64, 320}) {
     if (sanitized && hidden > 64) continue;

@@ -13,8 +13,8 @@ namespace simt {
 /// 0 4 1 5 2 6 3 7. Activations of the tile kernels lie so in memory.
 CULL_HD constexpr int paired_element(int p) { return p / 2 + 4 * (p % 2); }
 
-/// Weights of the tile kernels are code * block scale * 2^-14; whoever finishes a sum multiplies by this.
-inline constexpr double tile_weight_unit = 16384.0;
+/// NVFP4 weights of the tile kernels are code * block scale * 2^-14: the outer factor of their sums is multiplied by this.
+inline constexpr double nvfp4_tile_unit = 16384.0;
 
 /// The e4m3 scale, sign-extended, times 2^112, to be put twice in one register of two bf16; exact, 4 significant bits. NaN stays
 /// NaN.

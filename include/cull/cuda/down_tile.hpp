@@ -5,7 +5,9 @@
 
 #include <cull/config.hpp>
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/expert_table.hpp>
 #include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/split_bf16.hpp>
 #include <cull/cuda/tile_product.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -55,9 +57,9 @@ struct sum_squares {
 
 /// f_j(x) = down inner for up to `Tokens` tokens of an expert and 128 output columns, given to `Output`. Block b works on
 /// columns b % blocks_per_tile of tile b / blocks_per_tile.
-template <int Parts, int Tokens, class Output>
+template <int Parts, int Tokens, class Output, class Weights>
 struct down_tile {
-  using product = tile_product<Parts, Tokens>;
+  using product = tile_product<Parts, Tokens, Weights>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
   static constexpr unsigned min_blocks = product::min_blocks;
@@ -66,7 +68,7 @@ struct down_tile {
   expert_weights const* experts;
   expert_tile const* tiles;
   std::int32_t const* pairs;
-  std::uint16_t const* inner;  // Parts planes [pairs, width], in the order of `pairs`
+  std::uint16_t const* inner;  // Parts planes [pairs, plane_width(width)], in the order of `pairs`
   std::int64_t inner_part_stride;
   expert_shape shape;
   Output output;
@@ -100,20 +102,17 @@ struct down_tile {
     auto const& down = experts[tile.expert].down;
     finished done{&s,           tile,
                   pairs,        static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * columns,
-                  shape.hidden, down.outer_scale * tile_weight_unit};
+                  shape.hidden, down.outer_scale};
     int const thread = static_cast<int>(c.thread());
-    bool const whole = done.first + columns <= shape.hidden;
+    auto const rows = source_rows<Weights>(done.first + thread / 2, columns / 2, done.first + columns, shape.hidden);
     typename product::sources from{};
     from.x = inner + thread % 8 * 8;
     from.x_part_stride = inner_part_stride;
     for (int i = 0; i < product::token_copies; ++i) {
       int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
-      from.x_row[i] = static_cast<std::uint32_t>(tile.first + row) * static_cast<std::uint32_t>(shape.width / 8);
+      from.x_row[i] = static_cast<std::uint32_t>(tile.first + row) * static_cast<std::uint32_t>(plane_width(shape.width) / 8);
     }
-    from.codes = down.codes + (done.first + thread / 2) * down.code_stride + thread % 2 * 16;
-    from.scales = down.scales + (done.first + thread / 2) * down.scale_stride;
-    from.next_codes = whole ? static_cast<std::int32_t>(columns / 2 * down.code_stride) : 0;
-    from.wide_scales = shape.wide_scales;
+    from.weights = source_of(down, rows, thread, shape.wide_scales);
     product::run(c, s, shape.width, from);
     output(c, done);
   }

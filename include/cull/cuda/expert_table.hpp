@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <type_traits>
 
 #include <cull/config.hpp>
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/tile_weights.hpp>
 #include <cull/error.hpp>
 #include <cull/expert/expert_mlp.hpp>
 #include <cull/tensor/nvfp4.hpp>
@@ -17,8 +17,8 @@ CULL_NAMESPACE_BEGIN
 
 namespace simt {
 
-/// An NVFP4 matrix as kernels read it: where row 0 starts, how far the next is, and the factor of finished sums.
-struct nvfp4_rows {
+/// A matrix of 4-bit codes as kernels read it: where row 0 starts, how far the next is, and the factor of finished sums.
+struct weight_rows {
   std::uint8_t const* codes;
   std::uint8_t const* scales;
   std::int64_t code_stride;  ///< bytes from row to row
@@ -28,9 +28,9 @@ struct nvfp4_rows {
 
 /// One expert's matrices: gate and up [width, hidden], down [hidden, width].
 struct expert_weights {
-  nvfp4_rows gate;
-  nvfp4_rows up;
-  nvfp4_rows down;
+  weight_rows gate;
+  weight_rows up;
+  weight_rows down;
 };
 
 /// Shapes that all experts of a layer share.
@@ -39,8 +39,32 @@ struct expert_shape {
   std::int32_t width = 0;
   std::int32_t experts = 0;
   bool gated = true;
+  bool whole = true;        ///< for kernels of whole stages: `nvfp4_whole`
   bool wide_scales = true;  ///< all block scales start at multiples of 16 bytes
 };
+
+/// Row `first` of a matrix and another, `further` on, that a thread of the tile kernels copies.
+struct row_pair {
+  int first;
+  int further;
+};
+
+/// Rows `row` and `row + further`, or such as exist. Where matrices consist of whole stages half a tile exists or all of it, which
+/// `end`, the tile's last row + 1, tells.
+template <class Weights>
+CULL_HD row_pair source_rows(int row, int further, int end, int rows) {
+  if constexpr (Weights::whole) {
+    return {row, end <= rows ? further : 0};
+  } else {
+    int const first = row < rows ? row : rows - 1;
+    return {first, (row + further < rows ? row + further : rows - 1) - first};
+  }
+}
+
+CULL_HD inline weight_source source_of(weight_rows const& m, row_pair const& rows, int thread, bool wide_scales) {
+  return {m.codes + rows.first * m.code_stride + thread % 2 * 16, m.scales + rows.first * m.scale_stride,
+          static_cast<std::int32_t>(rows.further * m.code_stride), wide_scales};
+}
 
 /// Experts that travel as arguments of one launch: below the 4 KiB that every device takes.
 struct expert_batch {
@@ -65,54 +89,89 @@ struct write_experts {
 
 namespace detail {
 
+/// Formats that the tile kernels read: how whole stages and how any rows of theirs are copied and decoded.
+template <class F>
+struct tile_format {};
 template <class Dialect>
-simt::nvfp4_rows rows_on_device(matrix<nvfp4<Dialect, linear>, device_memory> const& m) {
-  auto const& p = m.parts;
-  return {p.codes, p.scales, p.row_step * (p.cols / 2), p.row_step * (p.cols / 16),
-          static_cast<double>(Dialect::outer_scale(p.tensor_scale))};
+struct tile_format<nvfp4<Dialect, linear>> {
+  using whole = simt::nvfp4_whole;
+  using ragged = simt::nvfp4_ragged;
+  static double outer_scale(typename nvfp4<Dialect, linear>::parts const& p) {
+    return static_cast<double>(Dialect::outer_scale(p.tensor_scale)) * simt::nvfp4_tile_unit;
+  }
+};
+
+template <class F>
+concept tiled_format = matrix_format<F> && requires { typename tile_format<F>::whole; };
+
+template <tiled_format F>
+using device_expert = gated_expert<matrix<F, device_memory>>;
+
+/// Calls `f` with the kernels' way to read matrices of that shape.
+template <tiled_format F, class Function>
+void with_weights(simt::expert_shape const& shape, Function const& f) {
+  if (shape.whole) return f(typename tile_format<F>::whole{});
+  f(typename tile_format<F>::ragged{});
 }
 
-/// The shape of all `experts`. Throws `errc::shape_mismatch` where they differ or a row is not `multiple` long, and
-/// `errc::unsupported_format` for biases and for bytes that are not aligned to 16 (codes) and 4 (scales).
-template <class Dialect>
-simt::expert_shape shape_on_device(std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
-                                   std::int64_t hidden, std::int64_t multiple) {
-  if (experts.empty()) return {static_cast<std::int32_t>(hidden), 0, 0, true};
-  auto const width = experts.front().up.rows;
-  bool const gated = experts.front().gate.rows > 0;
-  auto const fits = [](auto const& m, std::int64_t rows, std::int64_t cols) { return m.rows == rows && m.cols == cols; };
-  auto const aligned = [](auto const& m) {
-    return reinterpret_cast<std::uintptr_t>(m.parts.codes) % 16 == 0 && reinterpret_cast<std::uintptr_t>(m.parts.scales) % 4 == 0;
+template <tiled_format F>
+simt::weight_rows rows_on_device(matrix<F, device_memory> const& m) {
+  auto const& p = m.parts;
+  return {p.codes, p.scales, p.row_step * (p.cols / 2), p.row_step * (p.cols / F::group), tile_format<F>::outer_scale(p)};
+}
+
+/// Whether codes and scales of all matrices start at multiples of these.
+template <tiled_format F>
+bool starts_at(device_expert<F> const& e, std::uintptr_t codes, std::uintptr_t scales) {
+  auto const at = [](void const* a, void const* b, void const* c) {
+    return reinterpret_cast<std::uintptr_t>(a) | reinterpret_cast<std::uintptr_t>(b) | reinterpret_cast<std::uintptr_t>(c);
   };
+  auto const &g = e.gate.parts, &u = e.up.parts, &d = e.down.parts;
+  return at(g.codes, u.codes, d.codes) % codes == 0 && at(g.scales, u.scales, d.scales) % scales == 0;
+}
+
+/// Throws `errc::shape_mismatch` where an expert's matrices are not of that shape, and `errc::unsupported_format` for biases and
+/// for codes that are not aligned to the bytes of a block.
+template <tiled_format F>
+void check_on_device(device_expert<F> const& e, std::string const& name, simt::expert_shape const& s) {
+  auto const fits = [](auto const& m, std::int64_t rows, std::int64_t cols) { return m.rows == rows && m.cols == cols; };
+  bool const shaped = fits(e.up, s.width, s.hidden) && fits(e.down, s.hidden, s.width) &&
+                      (s.gated ? fits(e.gate, s.width, s.hidden) : e.gate.rows == 0);
+  if (!shaped || s.width % F::group != 0 || s.hidden % F::group != 0) {
+    throw error{errc::shape_mismatch, name + ": needed are gate and up [" + std::to_string(s.width) + ", " +
+                                          std::to_string(s.hidden) + "], down [hidden, width], both multiples of " +
+                                          std::to_string(F::group)};
+  }
+  if (!e.gate_bias.empty() || !e.up_bias.empty() || !e.down_bias.empty()) {
+    throw error{errc::unsupported_format, name + " has biases, which the CUDA backend does not add"};
+  }
+  if (!starts_at<F>(e, F::group / 2, 1)) {
+    throw error{errc::unsupported_format,
+                name + ": codes must be aligned to " + std::to_string(F::group / 2) + " bytes in device memory"};
+  }
+}
+
+/// The shape of all `experts`. Throws as `check_on_device`.
+template <tiled_format F>
+simt::expert_shape shape_on_device(std::span<device_expert<F> const> experts, std::int64_t hidden) {
+  simt::expert_shape shape{.hidden = static_cast<std::int32_t>(hidden)};
+  if (experts.empty()) return shape;
+  shape.width = static_cast<std::int32_t>(experts.front().up.rows);
+  shape.experts = static_cast<std::int32_t>(experts.size());
+  shape.gated = experts.front().gate.rows > 0;
+  shape.whole = shape.width % 64 == 0 && hidden % 64 == 0;
   std::size_t number = 0;
   for (auto const& e : experts) {
-    auto const name = "expert " + std::to_string(number++);
-    bool const shaped =
-        fits(e.up, width, hidden) && fits(e.down, hidden, width) && (gated ? fits(e.gate, width, hidden) : e.gate.rows == 0);
-    if (!shaped || width % multiple != 0 || hidden % multiple != 0) {
-      throw error{errc::shape_mismatch, name + ": needed are gate and up [" + std::to_string(width) + ", " +
-                                            std::to_string(hidden) + "], down [hidden, width], both multiples of " +
-                                            std::to_string(multiple)};
-    }
-    if (!e.gate_bias.empty() || !e.up_bias.empty() || !e.down_bias.empty()) {
-      throw error{errc::unsupported_format, name + " has biases, which the CUDA backend does not add"};
-    }
-    if (!aligned(e.up) || !aligned(e.down) || !aligned(e.gate)) {
-      throw error{errc::unsupported_format, name + ": codes must be aligned to 16 bytes and block scales to 4 in device memory"};
-    }
+    check_on_device<F>(e, "expert " + std::to_string(number++), shape);
+    shape.whole = shape.whole && starts_at<F>(e, 16, 4);
+    shape.wide_scales = shape.wide_scales && starts_at<F>(e, 1, 16);
   }
-  bool const wide = std::all_of(experts.begin(), experts.end(), [](auto const& e) {
-    auto const at = [](auto const& m) { return reinterpret_cast<std::uintptr_t>(m.parts.scales); };
-    return (at(e.gate) | at(e.up) | at(e.down)) % 16 == 0;
-  });
-  return {static_cast<std::int32_t>(hidden), static_cast<std::int32_t>(width), static_cast<std::int32_t>(experts.size()), gated,
-          wide};
+  return shape;
 }
 
 /// Fills `table` [experts] in device memory.
-template <simt::device_executor Exec, class Dialect>
-void copy_table(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
-                simt::expert_weights* table) {
+template <tiled_format F, simt::device_executor Exec>
+void copy_table(Exec const& exec, std::span<device_expert<F> const> experts, simt::expert_weights* table) {
   constexpr std::size_t capacity = simt::expert_batch::capacity;
   for (std::size_t first = 0; first < experts.size(); first += capacity) {
     auto const part = experts.subspan(first, std::min(capacity, experts.size() - first));

@@ -5,6 +5,7 @@
 
 #include <cull/config.hpp>
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/expert_table.hpp>
 #include <cull/cuda/expert_tiles.hpp>
 #include <cull/cuda/split_bf16.hpp>
 #include <cull/cuda/tile_product.hpp>
@@ -16,9 +17,9 @@ namespace simt {
 /// inner = act(gate x, up x) of up to `Tokens` tokens of an expert, for 64 channels (128 where experts are not gated),
 /// rounded to `Parts` planes of bf16 in the order of `paired_element`, which is what the down projection reads. Both products
 /// stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
-template <int Parts, int Tokens, class Activation, bool Gated>
+template <int Parts, int Tokens, class Activation, bool Gated, class Weights>
 struct gate_up_tile {
-  using product = tile_product<Parts, Tokens>;
+  using product = tile_product<Parts, Tokens, Weights>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
   static constexpr unsigned min_blocks = product::min_blocks;
@@ -27,10 +28,10 @@ struct gate_up_tile {
   expert_weights const* experts;
   expert_tile const* tiles;
   std::int32_t const* pairs;
-  std::uint16_t const* x;  // Parts planes [x rows, hidden]
+  std::uint16_t const* x;  // Parts planes [x rows, plane_width(hidden)]
   std::int64_t x_part_stride;
   std::int32_t pairs_per_x_row;  // k where tokens share a row, 1 where each pair has its own
-  std::uint16_t* inner;          // Parts planes [pairs, width], in the order of `pairs`
+  std::uint16_t* inner;          // Parts planes [pairs, plane_width(width)], in the order of `pairs`; zeros from width on
   std::int64_t inner_part_stride;
   expert_shape shape;
   Activation activation;
@@ -45,28 +46,24 @@ struct gate_up_tile {
     auto const& weights = experts[tile.expert];
     int const thread = static_cast<int>(c.thread());
     auto const& m = matrix_of(weights, thread / 2);
-    int const channel = first + channel_of(thread / 2);
     // Rows 64 to 127 are as many channels further on, or not there.
-    bool const whole = first + channels <= shape.width;
+    auto const rows = source_rows<Weights>(first + channel_of(thread / 2), channels / 2, first + channels, shape.width);
     typename product::sources from{};
     from.x = x + thread % 8 * 8;
     from.x_part_stride = x_part_stride;
     for (int i = 0; i < product::token_copies; ++i) {
       int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
       from.x_row[i] = static_cast<std::uint32_t>(c.load(pairs + tile.first + row) / pairs_per_x_row) *
-                      static_cast<std::uint32_t>(shape.hidden / 8);
+                      static_cast<std::uint32_t>(plane_width(shape.hidden) / 8);
     }
-    from.codes = m.codes + channel * m.code_stride + thread % 2 * 16;
-    from.scales = m.scales + channel * m.scale_stride;
-    from.next_codes = whole ? static_cast<std::int32_t>(channels / 2 * m.code_stride) : 0;
-    from.wide_scales = shape.wide_scales;
+    from.weights = source_of(m, rows, thread, shape.wide_scales);
     product::run(c, s, shape.hidden, from);
     finish(c, s);
   }
 
  private:
   /// Which of the expert's matrices row `row` of the 128 belongs to: of a warp's 32 the first half is gate's.
-  CULL_HD static nvfp4_rows const& matrix_of(expert_weights const& w, int row) { return Gated && row % 32 < 16 ? w.gate : w.up; }
+  CULL_HD static weight_rows const& matrix_of(expert_weights const& w, int row) { return Gated && row % 32 < 16 ? w.gate : w.up; }
 
   /// Rows stand in the order of `inner` in memory.
   CULL_HD static int channel_of(int row) {
@@ -83,12 +80,12 @@ struct gate_up_tile {
     auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
     int const first = static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * channels;
     auto const& w = experts[tile.expert];
-    double const up_scale = w.up.outer_scale * tile_weight_unit;
-    double const gate_scale = w.gate.outer_scale * tile_weight_unit;
+    double const up_scale = w.up.outer_scale;
+    double const gate_scale = w.gate.outer_scale;
     constexpr int fours = channels / 4;
     for (int i = static_cast<int>(c.thread()); i < tile.rows * fours; i += static_cast<int>(threads)) {
       int const token = i / fours, place = i % fours * 4;
-      if (first + place >= shape.width) continue;
+      if (first + place >= plane_width(shape.width)) continue;
       int const up_row = Gated ? place / 16 * 32 + 16 + place % 16 : place;
       float values[4];
       if constexpr (Gated) {
@@ -106,7 +103,11 @@ struct gate_up_tile {
         CULL_UNROLL_FULLY
         for (int j = 0; j < 4; ++j) values[j] = activation(scaled(up[j], up_scale));
       }
-      store_split<Parts>(c, inner + static_cast<std::int64_t>(tile.first + token) * shape.width + first + place,
+      if constexpr (!Weights::whole) {
+        CULL_UNROLL_FULLY
+        for (float& value : values) value = first + place < shape.width ? value : 0.0f;
+      }
+      store_split<Parts>(c, inner + static_cast<std::int64_t>(tile.first + token) * plane_width(shape.width) + first + place,
                          inner_part_stride, values);
     }
   }

@@ -62,18 +62,17 @@ inline unsigned block_count(std::int64_t count, std::int64_t each) {
 }
 
 /// What the kernels of one call share: the experts' table and the pairs grouped by expert, in scratch memory.
-template <simt::device_executor Exec, int Tile>
+template <tiled_format F, simt::device_executor Exec, int Tile>
 struct grouped_experts {
-  template <class Dialect>
-  grouped_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
-                  simt::expert_shape const& s, routing<device_memory> const& chosen, std::int32_t first_expert = 0)
+  grouped_experts(Exec const& exec, std::span<device_expert<F> const> experts, simt::expert_shape const& s,
+                  routing<device_memory> const& chosen, std::int32_t first_expert = 0)
       : shape(s),
         k(static_cast<std::int32_t>(chosen.k())),
         pair_count(checked(chosen)),
         table(exec, experts.size()),
         pairs(exec, static_cast<std::size_t>(pair_count)),
         tiles(exec, static_cast<std::size_t>(simt::tile_bound(pair_count, s.experts, Tile))) {
-    copy_table(exec, experts, table.data());
+    copy_table<F>(exec, experts, table.data());
     tiles.clear();
     exec.launch(simt::grid_size{static_cast<unsigned>(shape.experts), 1},
                 simt::group_pairs<Tile>{chosen.ids.data(), chosen.ids.stride(), static_cast<std::int32_t>(chosen.tokens()), k,
@@ -126,29 +125,34 @@ struct experts_call {
   }
 
   /// Gate, up and activation, then `Output` of the down projection.
-  template <class Output, int Tokens>
-  void run(grouped_experts<Exec, Tokens> const& g, Output const& output) const {
+  template <tiled_format F, class Output, int Tokens>
+  void run(grouped_experts<F, Exec, Tokens> const& g, Output const& output) const {
+    with_weights<F>(g.shape, [&]<class Weights>(Weights) { run_as<Weights>(g, output); });
+  }
+
+ private:
+  template <class Weights, tiled_format F, class Output, int Tokens>
+  void run_as(grouped_experts<F, Exec, Tokens> const& g, Output const& output) const {
     constexpr int parts = bf16_parts<Precision>;
     static_assert(parts != 0, "the tensor core kernels take f32_precision and bf16_precision");
-    auto const part_stride = input_rows() * x.cols();
+    auto const part_stride = input_rows() * simt::plane_width(g.shape.hidden);
     simt::scratch_array<std::uint16_t, Exec> planes{exec, static_cast<std::size_t>(parts * part_stride)};
     exec.launch(simt::grid_size{block_count(part_stride / 4, simt::split_rows<parts>::threads), 1},
                 simt::split_rows<parts>{x.data(), x.stride(), input_weights(), k(), chosen.weights.stride(), inputs_per_token(),
                                         static_cast<std::int32_t>(x.cols()), part_stride / 4, planes.data(), part_stride});
-    auto const inner_stride = g.pair_count * g.shape.width;
+    auto const inner_stride = g.pair_count * simt::plane_width(g.shape.width);
     simt::scratch_array<std::uint16_t, Exec> inner{exec, static_cast<std::size_t>(parts * inner_stride)};
     with_gating(g.shape, [&]<bool Gated>(std::bool_constant<Gated>) {
-      using body = simt::gate_up_tile<parts, Tokens, Activation, Gated>;
+      using body = simt::gate_up_tile<parts, Tokens, Activation, Gated, Weights>;
       exec.launch(simt::grid_size{g.blocks(g.shape.width, body::channels), 1},
                   body{g.table.data(), g.tiles.data(), g.pairs.data(), planes.data(), part_stride, pairs_per_input(),
                        inner.data(), inner_stride, g.shape, activation});
     });
-    using body = simt::down_tile<parts, Tokens, Output>;
+    using body = simt::down_tile<parts, Tokens, Output, Weights>;
     exec.launch(simt::grid_size{g.blocks(g.shape.hidden, body::columns), 1},
                 body{g.table.data(), g.tiles.data(), g.pairs.data(), inner.data(), inner_stride, g.shape, output});
   }
 
- private:
   /// Only kernels that the activation can be called in are compiled.
   template <class F>
   static void with_gating(simt::expert_shape const& shape, F const& f) {
@@ -168,41 +172,41 @@ inline void check_rows(char const* what, void const* data, std::int64_t stride) 
 
 }  // namespace detail
 
-/// NVFP4 experts in device memory, in either dialect; hidden and width multiples of 64; codes aligned to 16 bytes and scales to
-/// 4; rows of x and outputs to 16. Biases are refused. An id that is none gives a row of NaN. Products as `tile_product` states
-/// them.
+/// NVFP4 experts in device memory, in either dialect; codes aligned to 8 bytes, rows of x and outputs to 16. Fastest where hidden
+/// and width are multiples of 64, codes aligned to 16 bytes and scales to 4; others give the bits of such padded by zeros. Biases
+/// are refused. An id that is none gives a row of NaN. Products as `tile_product` states them.
 template <simt::device_executor Exec>
 struct impl<run_experts_op, Exec> {
-  template <class Policy, class Dialect, class Activation>
-  static void run(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+  template <class Policy, detail::tiled_format F, class Activation>
+  static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
     detail::check_rows("x", x.data(), x.stride());
     detail::check_rows("the outputs", outputs.data(), outputs.stride());
-    auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+    auto const shape = detail::shape_on_device<F>(experts, x.cols());
     detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
                                                                                                      use};
     call.others(shape, outputs, {});
     if (shape.experts == 0) return;
-    detail::grouped_experts<Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen};
+    detail::grouped_experts<F, Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen};
     call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
   }
 };
 
 /// A part of a layer's experts, those with ids `[first_expert, first_expert + experts.size())`: rows of `outputs` whose expert is
 /// not among them stay as they are. For layers that pass through device memory in parts (`stream_layer.hpp`).
-template <class Policy = f32_precision, class Activation = silu, simt::device_executor Exec, class Dialect>
-void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+template <class Policy = f32_precision, class Activation = silu, simt::device_executor Exec, detail::tiled_format F>
+void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                       std::int32_t first_expert, matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                       matrix_view<float, device_memory> outputs, Activation activation = {}, expert_use use = {}) {
   if (chosen.tokens() * chosen.k() == 0 || experts.empty()) return;
   detail::check_rows("x", x.data(), x.stride());
   detail::check_rows("the outputs", outputs.data(), outputs.stride());
-  auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+  auto const shape = detail::shape_on_device<F>(experts, x.cols());
   detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
                                                                                                    use};
-  detail::grouped_experts<Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen, first_expert};
+  detail::grouped_experts<F, Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen, first_expert};
   call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
 }
 
@@ -210,17 +214,17 @@ void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dial
 /// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60.
 template <simt::device_executor Exec>
 struct impl<expert_norms_op, Exec> {
-  template <class Precision, class Dialect, class Activation>
-  static void run(Exec const& exec, std::span<gated_expert<matrix<nvfp4<Dialect, linear>, device_memory>> const> experts,
+  template <class Precision, detail::tiled_format F, class Activation>
+  static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
     detail::check_rows("x", x.data(), x.stride());
-    auto const shape = detail::shape_on_device(experts, x.cols(), 64);
+    auto const shape = detail::shape_on_device<F>(experts, x.cols());
     detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
     call.others(shape, {}, norms);
     if (shape.experts == 0) return;
-    detail::grouped_experts<Exec, 64> const groups{exec, experts, shape, chosen};
+    detail::grouped_experts<F, Exec, 64> const groups{exec, experts, shape, chosen};
     auto const per_tile = (shape.hidden + 127) / 128;
     simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * 64};
     call.run(groups, simt::sum_squares{squares.data()});

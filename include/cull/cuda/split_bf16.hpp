@@ -30,6 +30,9 @@ CULL_HD void store_split(C const& c, std::uint16_t* to, std::int64_t stride, flo
   }
 }
 
+/// How far apart the rows of a plane are: whole stages of the tile kernels, zeros from `columns` on.
+CULL_HD constexpr std::int32_t plane_width(std::int32_t columns) { return (columns + 63) / 64 * 64; }
+
 /// Activations [rows, columns] f32 to the planes that the tile kernels read: `Parts` of bf16, in the order of `paired_element`
 /// within 8 columns. Row r of the result is row r / pairs_per_row of x, times `weights[r]` (rounded to f32) where there are
 /// weights. A thread has 4 columns and swaps two with its neighbour, so that loads and stores are whole sectors.
@@ -44,7 +47,7 @@ struct split_rows {
   std::int32_t k;        // weights lie [tokens, k] with `weight_stride`
   std::int64_t weight_stride;
   std::int32_t pairs_per_row;
-  std::int32_t columns;  // a multiple of 8
+  std::int32_t columns;  // a multiple of 8; of a plane `plane_width(columns)`
   std::int64_t count;    // of groups of 4
   std::uint16_t* planes;
   std::int64_t part_stride;
@@ -56,10 +59,12 @@ struct split_rows {
     bool const inside = i < count;
     auto const mask = c.ballot(inside, all_lanes);
     if (!inside) return;
-    auto const row = i / (columns / 4);
-    auto const column = i % (columns / 4) * 4;
-    auto const got = c.load(reinterpret_cast<pack<float, 4> const*>(x + row / pairs_per_row * x_stride + column));
-    float const factor = weights != nullptr ? c.load(weights + row / k * weight_stride + row % k) : 1.0f;
+    auto const width = plane_width(columns);
+    auto const row = i / (width / 4);
+    auto const column = i % (width / 4) * 4;
+    pack<float, 4> got{};
+    if (column < columns) got = c.load(reinterpret_cast<pack<float, 4> const*>(x + row / pairs_per_row * x_stride + column));
+    float const factor = weights != nullptr && column < columns ? c.load(weights + row / k * weight_stride + row % k) : 1.0f;
     float mine[4];
     for (int j = 0; j < 4; ++j) mine[j] = weights != nullptr ? factor * got[j] : got[j];
     // The even thread has elements 0..3 and stores 0 4 1 5, the odd one 4..7 and stores 2 6 3 7.
@@ -67,7 +72,7 @@ struct split_rows {
     float const first = c.shuffle_xor(odd ? mine[0] : mine[2], 1u, mask);
     float const second = c.shuffle_xor(odd ? mine[1] : mine[3], 1u, mask);
     float values[4] = {odd ? first : mine[0], odd ? mine[2] : first, odd ? second : mine[1], odd ? mine[3] : second};
-    store_split<Parts>(c, planes + row * columns + column, part_stride, values);
+    store_split<Parts>(c, planes + row * width + column, part_stride, values);
   }
 };
 

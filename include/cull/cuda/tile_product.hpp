@@ -5,14 +5,13 @@
 
 #include <cull/config.hpp>
 #include <cull/cuda/context.hpp>
-#include <cull/cuda/decode_block.hpp>
-#include <cull/cuda/expert_table.hpp>
+#include <cull/cuda/tile_weights.hpp>
 
 CULL_NAMESPACE_BEGIN
 
 namespace simt {
 
-/// 128 rows of NVFP4 weights times `Tokens` tokens (64, or 8 for latency) by four warps with `mma.sync` m16n8k16: the main loop
+/// 128 rows of 4-bit weights times `Tokens` tokens (64, or 8 for latency) by four warps with `mma.sync` m16n8k16: the main loop
 /// of the grouped kernels.
 ///
 /// A warp owns 32 weight rows and all tokens, so every code is decoded once, in registers, for all of them. Weights are the left
@@ -29,53 +28,50 @@ namespace simt {
 ///
 /// Shared memory without bank conflicts: unit u of 16 bytes of row r lies at u ^ (r & 1) in x and at u ^ (r / 4 & 1) in the
 /// scales.
-template <int Parts, int Tokens>
+template <int Parts, int Tokens, class Weights>
 struct tile_product {
   static constexpr unsigned threads = 128;
   static constexpr unsigned min_blocks = Tokens < 64 ? 4 : Parts == 1 ? 3 : 1;
   static constexpr int tokens = Tokens;
   static constexpr int token_copies = Tokens < 16 ? 1 : Tokens / 16;  // that a thread makes in a stage
-  static constexpr int rows = 128;
-  static constexpr int columns = 64;  // of a stage
+  static constexpr int rows = tile_layout::rows;
+  static constexpr int columns = tile_layout::columns;  // of a stage
   static constexpr int stages = 3;
   static constexpr int sum_stride = rows + 4;  // so that the lanes of a warp meet 32 banks, writing by token and reading by row
-  static constexpr int scale_stages = 8;       // whose block scales are copied together: 32 bytes of a row
+  static constexpr int scale_stages = tile_layout::scale_stages;
 
   struct Shared {
     struct staged {
       pack<std::uint32_t, 4> x[stages][Parts][tokens][8];
-      pack<std::uint32_t, 2> codes[stages][rows][4];
+      tile_layout::codes codes[stages];
     };
     union {
       alignas(16) staged in;
       float sums[tokens][sum_stride];
     };
-    std::uint8_t scales[2][rows][4 * scale_stages];
+    tile_layout::scales scales[2];
     float squares[2][tokens];  // of the row norm
   };
 
   /// Weight rows 16 m + lane / 4 (+ 8 for i >= 2) of the warp's 32, tokens 8 n + 2 (lane % 4) + i % 2.
   using accumulators = float[2][Tokens / 8][4];
 
-  /// Where a thread's copies come from. Rows that do not exist are other rows again: nobody reads their sums.
+  /// Where a thread's copies come from. Tokens that do not exist are others again: nobody reads their sums.
   struct sources {
-    std::uint16_t const* x;             // of row 0
+    std::uint16_t const* x;             // of row 0; planes are `plane_width(k)` wide
     std::uint32_t x_row[token_copies];  // starts of rows thread / 8 + 16 i, in units of 16 bytes
     std::int64_t x_part_stride;         // from plane to plane
-    std::uint8_t const* codes;          // of weight row thread / 2
-    std::uint8_t const* scales;         // of weight row thread / 2, at column 0
-    std::int32_t next_codes;            // from there to row thread / 2 + 64, in bytes; of scales it is an eighth
-    bool wide_scales;                   // scales of all rows are aligned to 16 bytes where their number is a multiple of 16
+    weight_source weights;
   };
 
-  /// Leaves finished sums, in units of `tile_weight_unit`, at `s.sums[token][weight row]` for every thread of the block.
+  /// Leaves finished sums, without the matrix's outer factor, at `s.sums[token][weight row]` for every thread of the block.
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
   CULL_HD static void run(C const& c, Shared& s, int k, sources const& from) {
     accumulators acc{};
-    int const steps = k / columns;
+    int const steps = (k + columns - 1) / columns;
     for (int step = 0; step < stages - 1; ++step) {
-      if (step < steps) fetch(c, s, step, step, steps, from);
+      if (step < steps) fetch(c, s, step, step, k, from);
       c.commit_async();
     }
     int stage = 0;
@@ -83,7 +79,7 @@ struct tile_product {
       c.template wait_async<stages - 2>();
       c.sync();
       int const ahead = step + stages - 1;
-      if (ahead < steps) fetch(c, s, stage == 0 ? stages - 1 : stage - 1, ahead, steps, from);
+      if (ahead < steps) fetch(c, s, stage == 0 ? stages - 1 : stage - 1, ahead, k, from);
       c.commit_async();
       multiply(c, s, stage, step, acc);
       stage = stage + 1 == stages ? 0 : stage + 1;
@@ -96,7 +92,7 @@ struct tile_product {
  private:
   CULL_EXEC_CHECK_OFF
   template <class C>
-  CULL_HD static void fetch(C const& c, Shared& s, int stage, int step, int steps, sources const& from) {
+  CULL_HD static void fetch(C const& c, Shared& s, int stage, int step, int k, sources const& from) {
     unsigned const thread = c.thread();
     unsigned const row = thread / 8, unit = thread % 8;
     CULL_UNROLL_FULLY
@@ -109,36 +105,8 @@ struct tile_product {
         c.template copy_async<16>(&s.in.x[stage][part][row + 16 * i][unit ^ (row & 1)], x);
       }
     }
-    auto const* const codes = from.codes + static_cast<std::uint32_t>(step) * (columns / 2);
-    c.template copy_async<16>(&s.in.codes[stage][thread / 2][2 * (thread % 2)], codes);
-    c.template copy_async<16>(&s.in.codes[stage][thread / 2 + 64][2 * (thread % 2)], codes + from.next_codes);
-    if (step % scale_stages == 0) fetch_scales(c, s.scales[step / scale_stages % 2], step, steps, from);
-  }
-
-  /// 32 bytes of each row's scales, in pieces of 16 where rows of scales are aligned to that, else of 4, which is four times the
-  /// requests and a quarter of each sector at a time.
-  CULL_EXEC_CHECK_OFF
-  template <class C>
-  CULL_HD static void fetch_scales(C const& c, std::uint8_t (&to)[rows][4 * scale_stages], int step, int steps,
-                                   sources const& from) {
-    int const row = static_cast<int>(c.thread()) / 2, word = 4 * (static_cast<int>(c.thread()) % 2);
-    auto const* const scales = from.scales + 4 * (step + word);
-    if (from.wide_scales && steps % 4 == 0) {
-      if (step + word >= steps) return;
-      c.template copy_async<16>(&to[row][scale_place(row, word)], scales);
-      c.template copy_async<16>(&to[row + 64][scale_place(row, word)], scales + from.next_codes / 8);
-      return;
-    }
-    CULL_UNROLL_NOT
-    for (int i = 0; i < 4 && step + word + i < steps; ++i) {
-      c.template copy_async<4>(&to[row][scale_place(row, word + i)], scales + 4 * i);
-      c.template copy_async<4>(&to[row + 64][scale_place(row, word + i)], scales + from.next_codes / 8 + 4 * i);
-    }
-  }
-
-  /// Where the scales of the `word`-th of 8 stages lie in a row.
-  CULL_HD static constexpr int scale_place(int row, int word) {
-    return ((16 * (word / 4)) ^ (row / 4 % 2 * 16)) + 4 * (word % 4);
+    Weights::fetch_codes(c, s.in.codes[stage], step, k, from.weights);
+    if (step % scale_stages == 0) Weights::fetch_scales(c, s.scales[step / scale_stages % 2], step, k, from.weights);
   }
 
   CULL_EXEC_CHECK_OFF
@@ -152,9 +120,9 @@ struct tile_product {
     for (int i = 0; i < 4; ++i) {
       int const row = 32 * static_cast<int>(c.warp()) + 8 * i + group;
       codes[i] = c.load_shared(&s.in.codes[stage][row][quad]);
-      auto const scale = c.load_shared(&s.scales[step / scale_stages % 2][row][scale_place(group, step % scale_stages) + quad]);
-      float const raised = raised_scale(static_cast<std::int8_t>(scale));
-      scales[i] = c.bf16x2(raised, raised);
+      auto const scale =
+          c.load_shared(&s.scales[step / scale_stages % 2][row][tile_layout::scale_place(group, step % scale_stages) + quad]);
+      scales[i] = Weights::factor(c, scale);
     }
     CULL_UNROLL_FULLY
     for (int half = 0; half < 2; ++half) {
@@ -182,7 +150,7 @@ struct tile_product {
   template <class C>
   CULL_HD static void decode_row(C const& c, std::uint32_t codes, std::uint32_t scale, std::uint32_t (&w)[2][4], int upper) {
     std::uint32_t out[4];
-    decode_8(codes, scale, out, [&](std::uint32_t x, std::uint32_t y) { return c.multiply_bf16x2(x, y); });
+    Weights::decode(c, codes, scale, out);
     CULL_UNROLL_FULLY
     for (int i = 0; i < 4; ++i) w[i / 2][upper + 2 * (i % 2)] = out[i];
   }
