@@ -36,21 +36,18 @@ class direct_product {
 
  private:
   template <class Source>
-  void multiply(std::int64_t strip, Source const& source, float* sums) const {
-    auto const& k = x_.columns();
-    strip_buffer<Kernel> buffer;
-    for (std::int64_t c = 0; c < k.chunks(); ++c) {
-      auto const rows = source.stored(strip, k.first(c), k.size(c), buffer);
-      typename Kernel::element const* tokens[most_tokens] = {};
-      for (std::int64_t t = 0; t < x_.tokens(); ++t) {
-        tokens[t] = x_.at(t / Kernel::tokens, c) + t % Kernel::tokens * k.stride;
-      }
-      Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), rows, k.size(c), sums, c == 0);
+  void multiply(std::int64_t strip, Source const& source, float* sums) {
+    typename Kernel::element const* tokens[most_tokens] = {};
+    for (std::int64_t t = 0; t < x_.tokens(); ++t) {
+      tokens[t] = x_.at(t / Kernel::tokens, 0) + t % Kernel::tokens * x_.stride();
     }
+    Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), Kernel::tokens * x_.stride(), source.stored(strip, rows_),
+                            x_.columns().columns, sums);
   }
 
   token_panel<Kernel> const& x_;
   aligned_buffer<float> sums_;
+  aligned_buffer<std::uint8_t> rows_;
 };
 
 /// The products of a panel with strips [first, last), whole pairs where `source.together` is 2.

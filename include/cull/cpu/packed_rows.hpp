@@ -15,7 +15,7 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Columns of consecutive rows as they are stored, or copied: each row a step behind the one before.
+/// Consecutive rows as they are stored, or copied: each a step behind the one before.
 struct packed_strip {
   std::uint8_t const* codes = nullptr;
   std::int64_t code_step = 0;
@@ -24,13 +24,6 @@ struct packed_strip {
   std::int64_t ahead = 0;  ///< bytes of codes to those that are asked for meanwhile; of scales an eighth
 
   packed_strip from_row(int r) const { return {codes + r * code_step, code_step, scales + r * scale_step, scale_step, ahead}; }
-};
-
-/// Room for the rows of a strip that do not lie so.
-template <class Kernel>
-struct strip_buffer {
-  std::uint8_t codes[Kernel::rows][Kernel::chunk / 2];
-  std::uint8_t scales[Kernel::rows][Kernel::chunk / 16];
 };
 
 /// Formats whose rows are e2m1 codes with a scale byte per `block` columns, as kernels read them. No other format is one.

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include <cull/config.hpp>
+#include <cull/cpu/aligned_buffer.hpp>
 #include <cull/cpu/packed_rows.hpp>
 #include <cull/tensor/fp8.hpp>
 #include <cull/tensor/matrix.hpp>
@@ -97,9 +98,8 @@ struct weight_rows {
   void const* matrix = nullptr;
   void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                  typename Kernel::element* out) = nullptr;
-  /// Of NVFP4, else null: `packed_strip` of rows from `row` on.
-  packed_strip (*packed)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns,
-                         strip_buffer<Kernel>& buffer) = nullptr;
+  /// Of NVFP4, else null: see `stored_strip`.
+  packed_strip (*packed)(void const* matrix, std::int64_t row, aligned_buffer<std::uint8_t>& buffer) = nullptr;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   double outer_scale = 1;
@@ -114,39 +114,33 @@ struct weight_rows {
     std::fill(out, out + (size + Kernel::group - 1) / Kernel::group * Kernel::group, typename Kernel::element{0});
   }
   /// The rows of a strip as stored; past the last row it comes again.
-  packed_strip stored(std::int64_t strip, std::int64_t first, std::int64_t size, strip_buffer<Kernel>& buffer) const {
-    return packed(matrix, strip * Kernel::rows, first, size, buffer);
+  packed_strip stored(std::int64_t strip, aligned_buffer<std::uint8_t>& buffer) const {
+    return packed(matrix, strip * Kernel::rows, buffer);
   }
 };
 
-/// Columns of `Kernel::rows` NVFP4 rows from `row` on where they lie, or in `buffer` where scales do not lie in rows, or rows
-/// end.
+/// `Kernel::rows` NVFP4 rows from `row` on where they lie, or in `buffer` where scales do not lie in rows, or rows end.
 template <class Kernel, matrix_format F>
-packed_strip stored_strip(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns,
-                          strip_buffer<Kernel>& buffer) {
+packed_strip stored_strip(matrix<F> const& m, std::int64_t row, aligned_buffer<std::uint8_t>& buffer) {
   using stored = packed_rows<F>;
   auto const& p = m.parts;
-  auto const step = p.row_step * p.cols / 2;
+  auto const blocks = p.cols / 16, step = p.row_step * p.cols / 2;
+  auto const ahead = weight_rows<Kernel>::strips_ahead * Kernel::rows * step;
   bool const whole = row + Kernel::rows <= m.rows;
-  packed_strip out{stored::codes(p, row) + first / 2, step, nullptr, step / 8,
-                   weight_rows<Kernel>::strips_ahead * Kernel::rows * step};
+  packed_strip out{stored::codes(p, row), step, nullptr, step / 8, ahead};
   if (stored::scales_in_rows && whole) {
-    out.scales = stored::scales(p, row, first / 16, columns / 16, nullptr);
+    out.scales = stored::scales(p, row, 0, blocks, nullptr);
     return out;
   }
+  auto* const scales = buffer.reserve(Kernel::rows * 9 * blocks);
+  auto* const codes = scales + Kernel::rows * blocks;
   for (int r = 0; r < Kernel::rows; ++r) {
     auto const from = std::min(row + r, m.rows - 1);
-    auto const* const scales = stored::scales(p, from, first / 16, columns / 16, buffer.scales[r]);
-    if (scales != buffer.scales[r]) std::copy(scales, scales + columns / 16, buffer.scales[r]);
-    if (!whole) std::copy_n(stored::codes(p, from) + first / 2, columns / 2, buffer.codes[r]);
+    auto const* const found = stored::scales(p, from, 0, blocks, scales + r * blocks);
+    if (stored::scales_in_rows) std::copy_n(found, blocks, scales + r * blocks);
+    if (!whole) std::copy_n(stored::codes(p, from), 8 * blocks, codes + r * 8 * blocks);
   }
-  out.scales = buffer.scales[0];
-  out.scale_step = Kernel::chunk / 16;
-  if (!whole) {
-    out.codes = buffer.codes[0];
-    out.code_step = Kernel::chunk / 2;
-  }
-  return out;
+  return whole ? packed_strip{out.codes, step, scales, blocks, ahead} : packed_strip{codes, 8 * blocks, scales, blocks, ahead};
 }
 
 /// `m` must outlive the result.
@@ -159,8 +153,8 @@ weight_rows<Kernel> rows_of(matrix<F> const& m) {
     decode_row<Kernel>(*static_cast<of_format const*>(of), row, first, columns, ahead, to);
   };
   if constexpr (packed_rows<F>::known && F::group == 16) {
-    out.packed = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, strip_buffer<Kernel>& buffer) {
-      return stored_strip<Kernel>(*static_cast<of_format const*>(of), row, first, columns, buffer);
+    out.packed = [](void const* of, std::int64_t row, aligned_buffer<std::uint8_t>& buffer) {
+      return stored_strip<Kernel>(*static_cast<of_format const*>(of), row, buffer);
     };
   }
   return out;
@@ -178,8 +172,8 @@ struct gated_rows {
   void operator()(std::int64_t strip, int r, std::int64_t first, std::int64_t size, typename Kernel::element* out) const {
     (strip % 2 == 0 ? gate : up)(strip / 2, r, first, size, out);
   }
-  packed_strip stored(std::int64_t strip, std::int64_t first, std::int64_t size, strip_buffer<Kernel>& buffer) const {
-    return (strip % 2 == 0 ? gate : up).stored(strip / 2, first, size, buffer);
+  packed_strip stored(std::int64_t strip, aligned_buffer<std::uint8_t>& buffer) const {
+    return (strip % 2 == 0 ? gate : up).stored(strip / 2, buffer);
   }
 };
 

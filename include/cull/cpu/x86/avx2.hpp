@@ -63,20 +63,21 @@ struct avx2_kernel {
     values[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, b));
   }
 
-  /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
-  CULL_TARGET_AVX2 static void multiply_packed(float const* const* x, int count, packed_strip const& w, std::int64_t size,
-                                               float* sums, bool first) noexcept {
+  /// Products of one to four tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
+  /// chunks. `x_step`: elements from a token's chunk to its next.
+  CULL_TARGET_AVX2 static void multiply_packed(float const* const* x, int count, std::int64_t x_step, packed_strip const& w,
+                                               std::int64_t columns, float* sums) noexcept {
     switch (count) {
       case 1:
-        return multiply_rows<3, 1>(x, w, size, sums, first);
+        return multiply_rows<3, 1>(x, x_step, w, columns, sums);
       case 2:
-        multiply_rows<2, 2>(x, w, size, sums, first);
-        return multiply_rows<1, 2>(x, w.from_row(2), size, sums + 2, first);
+        multiply_rows<2, 2>(x, x_step, w, columns, sums);
+        return multiply_rows<1, 2>(x, x_step, w.from_row(2), columns, sums + 2);
       case 3:
-        for (int r = 0; r < rows; ++r) multiply_rows<1, 3>(x, w.from_row(r), size, sums + r, first);
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 3>(x, x_step, w.from_row(r), columns, sums + r);
         return;
       default:
-        for (int r = 0; r < rows; ++r) multiply_rows<1, 4>(x, w.from_row(r), size, sums + r, first);
+        for (int r = 0; r < rows; ++r) multiply_rows<1, 4>(x, x_step, w.from_row(r), columns, sums + r);
     }
   }
 
@@ -109,39 +110,43 @@ struct avx2_kernel {
 
  private:
   template <int R, int T>
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_strip const& w,
-                                                                                   std::int64_t size, float* sums,
-                                                                                   bool first) noexcept {
-    __m256 lower[R * T];
-    __m256 upper[R * T];
-    CULL_UNROLL(4)
-    for (int i = 0; i < R * T; ++i) lower[i] = upper[i] = _mm256_setzero_ps();
-    for (std::int64_t k = 0; k < size; k += group) {
-      if (k % 128 == 0) ask_ahead<R>(w, k);
-      CULL_UNROLL(3)
-      for (int r = 0; r < R; ++r) {
-        auto const first_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16]]);
-        auto const second_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16 + 1]]);
-        __m256 values[4];
-        unpack(w.codes + r * w.code_step + k / 2, values);
-        auto const low_first = _mm256_mul_ps(values[0], first_scale), high_first = _mm256_mul_ps(values[1], first_scale);
-        auto const low_second = _mm256_mul_ps(values[2], second_scale), high_second = _mm256_mul_ps(values[3], second_scale);
-        CULL_UNROLL(4)
-        for (int t = 0; t < T; ++t) {
-          auto& low = lower[t * R + r];
-          auto& high = upper[t * R + r];
-          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k), low_first, low);
-          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 8), high_first, high);
-          low = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 16), low_second, low);
-          high = _mm256_fmadd_ps(_mm256_load_ps(x[t] + k + 24), high_second, high);
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, std::int64_t x_step,
+                                                                                   packed_strip const& w, std::int64_t columns,
+                                                                                   float* sums) noexcept {
+    for (std::int64_t first = 0, at = 0; first < columns; first += chunk, at += x_step) {
+      __m256 lower[R * T];
+      __m256 upper[R * T];
+      CULL_UNROLL(4)
+      for (int i = 0; i < R * T; ++i) lower[i] = upper[i] = _mm256_setzero_ps();
+      auto const last = columns - first < chunk ? columns : first + chunk;
+      for (std::int64_t k = first; k < last; k += group) {
+        if (k % 128 == 0) ask_ahead<R>(w, k);
+        CULL_UNROLL(3)
+        for (int r = 0; r < R; ++r) {
+          auto const first_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16]]);
+          auto const second_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16 + 1]]);
+          __m256 values[4];
+          unpack(w.codes + r * w.code_step + k / 2, values);
+          auto const low_first = _mm256_mul_ps(values[0], first_scale), high_first = _mm256_mul_ps(values[1], first_scale);
+          auto const low_second = _mm256_mul_ps(values[2], second_scale), high_second = _mm256_mul_ps(values[3], second_scale);
+          CULL_UNROLL(4)
+          for (int t = 0; t < T; ++t) {
+            auto& low = lower[t * R + r];
+            auto& high = upper[t * R + r];
+            auto const* const token = x[t] + at + (k - first);
+            low = _mm256_fmadd_ps(_mm256_load_ps(token), low_first, low);
+            high = _mm256_fmadd_ps(_mm256_load_ps(token + 8), high_first, high);
+            low = _mm256_fmadd_ps(_mm256_load_ps(token + 16), low_second, low);
+            high = _mm256_fmadd_ps(_mm256_load_ps(token + 24), high_second, high);
+          }
         }
       }
-    }
-    for (int t = 0; t < T; ++t) {
-      for (int r = 0; r < R; ++r) {
-        float const sum = lane_sum(lower[t * R + r], upper[t * R + r]);
-        float& to = sums[t * rows + r];
-        to = first ? sum : to + sum;
+      for (int t = 0; t < T; ++t) {
+        for (int r = 0; r < R; ++r) {
+          float const sum = lane_sum(lower[t * R + r], upper[t * R + r]);
+          float& to = sums[t * rows + r];
+          to = first == 0 ? sum : to + sum;
+        }
       }
     }
   }

@@ -53,18 +53,19 @@ struct avx512_kernel {
     return _mm512_maskz_permutexvar_ps(0xffff, index, _mm512_load_ps(f32_of_scaled_codes.values[scale]));
   }
 
-  /// `multiply` for one to four tokens, rows as they are stored: decoded in registers, the same sums.
-  CULL_TARGET_AVX512 static void multiply_packed(float const* const* x, int count, packed_strip const& w, std::int64_t size,
-                                                 float* sums, bool first) noexcept {
+  /// Products of one to four tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
+  /// chunks. `x_step`: elements from a token's chunk to its next.
+  CULL_TARGET_AVX512 static void multiply_packed(float const* const* x, int count, std::int64_t x_step, packed_strip const& w,
+                                                 std::int64_t columns, float* sums) noexcept {
     switch (count) {
       case 1:
-        return multiply_rows<1>(x, w, size, sums, first);
+        return multiply_rows<1>(x, x_step, w, columns, sums);
       case 2:
-        return multiply_rows<2>(x, w, size, sums, first);
+        return multiply_rows<2>(x, x_step, w, columns, sums);
       case 3:
-        return multiply_rows<3>(x, w, size, sums, first);
+        return multiply_rows<3>(x, x_step, w, columns, sums);
       default:
-        return multiply_rows<4>(x, w, size, sums, first);
+        return multiply_rows<4>(x, x_step, w, columns, sums);
     }
   }
 
@@ -124,30 +125,33 @@ struct avx512_kernel {
     _mm512_mask_storeu_ps(sums, mask, v);
   }
   template <int T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, packed_strip const& w,
-                                                                                     std::int64_t size, float* sums,
-                                                                                     bool first) noexcept {
-    __m512 a[(T * rows + 7) / 8 * 8];
-    CULL_UNROLL(24)
-    for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void multiply_rows(float const* const* x, std::int64_t x_step,
+                                                                                     packed_strip const& w, std::int64_t columns,
+                                                                                     float* sums) noexcept {
     static_assert(rows == 6);  // two pointers and a step reach each, so that none has to be fetched from the stack
     auto const *codes = w.codes, *more_codes = codes + 3 * w.code_step, *scales = w.scales,
                *more_scales = scales + 3 * w.scale_step;
-    for (std::int64_t k = 0; k < size; k += group) {
-      if (k % 128 == 0) ask_ahead<rows>(w, k);
-      __m512 token[T];
-      CULL_UNROLL(4)
-      for (int t = 0; t < T; ++t) token[t] = _mm512_load_ps(x[t] + k);
-      CULL_UNROLL(6)
-      for (int r = 0; r < rows; ++r) {
-        auto const row =
-            unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step, (r < 3 ? scales : more_scales)[r % 3 * w.scale_step]);
+    for (std::int64_t first = 0, at = 0; first < columns; first += chunk, at += x_step) {
+      __m512 a[(T * rows + 7) / 8 * 8];
+      CULL_UNROLL(24)
+      for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
+      auto const size = columns - first < chunk ? columns - first : chunk;
+      for (std::int64_t k = 0; k < size; k += group) {
+        if (k % 128 == 0) ask_ahead<rows>(w, first + k);
+        __m512 token[T];
         CULL_UNROLL(4)
-        for (int t = 0; t < T; ++t) a[t * rows + r] = _mm512_fmadd_ps(token[t], row, a[t * rows + r]);
+        for (int t = 0; t < T; ++t) token[t] = _mm512_load_ps(x[t] + at + k);
+        CULL_UNROLL(6)
+        for (int r = 0; r < rows; ++r) {
+          auto const row =
+              unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step, (r < 3 ? scales : more_scales)[r % 3 * w.scale_step]);
+          CULL_UNROLL(4)
+          for (int t = 0; t < T; ++t) a[t * rows + r] = _mm512_fmadd_ps(token[t], row, a[t * rows + r]);
+        }
+        codes += group / 2, more_codes += group / 2, scales += group / 16, more_scales += group / 16;
       }
-      codes += group / 2, more_codes += group / 2, scales += group / 16, more_scales += group / 16;
+      store_lane_sums<T>(a, sums, first == 0);
     }
-    store_lane_sums<T>(a, sums, first);
   }
 };
 
