@@ -24,8 +24,8 @@ struct avx512_kernel {
   static constexpr int tokens = 4;
   static constexpr int rows = 6;
   static constexpr std::int64_t group = 16;  // columns in one permuted unit
-  static constexpr std::int64_t chunk = 512;
-  static constexpr int strips = 2;                // whose chunks stay in L1, 24 KiB
+  static constexpr std::int64_t chunk = 1024;
+  static constexpr int strips = 1;                // whose chunks stay in L1, 24 KiB
   static constexpr std::int64_t few_tokens = 64;  // all of whose chunks stay in L2, so that rows are read from end to end
 
   /// `size` values, a multiple of the group, in the kernel's order.
