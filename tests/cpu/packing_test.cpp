@@ -223,6 +223,21 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("packing: divisors whose reciprocal does not serve, alone and among others") {
+  // Scales of blocks are powers of two or 1.5 times them, so that divisors have the tensor scale's mantissa: all ones, and
+  // others.
+  auto const values = values_of_all_kinds(16 * 64 * 6);
+  auto few = values;
+  for (std::size_t i = 0; i < few.size(); ++i) few[i] = i % 1024 < 16 ? std::ldexp(few[i], 20) : few[i];
+  test_support::at_every_level([&] {
+    for (float const scale : {std::bit_cast<float>(0x3bffffffu), std::bit_cast<float>(0x3f7fffffu), 0x1p-99f, 0x1p99f}) {
+      check_packed(values, 1024, scale);
+      check_packed(few, 1024, scale);
+    }
+    for (float const scale : {0.004f, 0.3f}) check_packed(few, 1024, scale);
+  });
+}
+
 TEST_CASE("packing: every finite bf16 beside a fixed largest value") {
   std::vector<bf16> values;
   for (unsigned bits = 0; bits < 0x10000u; ++bits) {

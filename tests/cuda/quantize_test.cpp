@@ -8,8 +8,8 @@
 #include <vector>
 
 #include <doctest/doctest.h>
-#include <cull/cuda/e2m1_rounding.hpp>
 #include <cull/cuda/quantize.hpp>
+#include <cull/numeric/e2m1_rounding.hpp>
 #include <cull/tensor.hpp>
 
 #include "simt/on_simt.hpp"
@@ -109,15 +109,15 @@ different_quotients(border const& b) {
     double const exact = static_cast<double>(divisor) * middle;
     float const near = static_cast<float>(exact);
     auto const bits = std::bit_cast<std::uint32_t>(near) - (static_cast<double>(near) > exact ? 1 : 0);
-    if (!cull::simt::block_quotient::serves(divisor, divisor)) continue;
-    float const reciprocals[] = {cull::simt::block_quotient::reciprocal_of(fused{-1}, divisor),
-                                 cull::simt::block_quotient::reciprocal_of(fused{0}, divisor),
-                                 cull::simt::block_quotient::reciprocal_of(fused{1}, divisor)};
+    if (!cull::detail::block_quotient::serves(divisor, divisor)) continue;
+    float const reciprocals[] = {cull::detail::block_quotient::reciprocal_of(fused{-1}, divisor),
+                                 cull::detail::block_quotient::reciprocal_of(fused{0}, divisor),
+                                 cull::detail::block_quotient::reciprocal_of(fused{1}, divisor), 1.0f / divisor};
     for (std::uint32_t const x_bits : {bits, bits + 1}) {
       float const x = std::bit_cast<float>(x_bits);
       bool const upper = b.upper(x / divisor);
       for (float const reciprocal : reciprocals) {
-        cull::simt::block_quotient const quotient{divisor, reciprocal};
+        cull::detail::block_quotient const quotient{divisor, reciprocal};
         different += b.upper(quotient(fused{}, x)) != upper ? 1 : 0;
       }
     }
@@ -134,14 +134,14 @@ TEST_CASE("a block's quotients fall on the sides of the codes' borders where tru
   for (auto const& b : borders) CHECK(different_quotients(b) == 0);
   std::uint32_t excluded = 0;
   for (std::uint32_t m = 0; m < 1u << 23; ++m) {
-    excluded += cull::simt::block_quotient::serves(std::bit_cast<float>(0x3f800000u | m), 1.0f) ? 0 : 1;
+    excluded += cull::detail::block_quotient::serves(std::bit_cast<float>(0x3f800000u | m), 1.0f) ? 0 : 1;
   }
   CHECK(excluded == 1);
 }
 
 TEST_CASE("a block's quotients keep small numbers' signs, and zero has none") {
   for (float const divisor : {0x1p-100f, 0.013f, 0.5f, 77.0f, 0x1p100f}) {
-    cull::simt::block_quotient const over{divisor, cull::simt::block_quotient::reciprocal_of(fused{}, divisor)};
+    cull::detail::block_quotient const over{divisor, cull::detail::block_quotient::reciprocal_of(fused{}, divisor)};
     for (std::uint32_t bits = 1; bits < 0x3f800000u; bits += bits < 999 ? 1 : 0x1357u) {
       float const x = std::bit_cast<float>(bits) * divisor;
       if (x == 0.0f) continue;
@@ -155,7 +155,7 @@ TEST_CASE("rounding to e2m1 by addition is e2m1's encoding") {
   auto const check = [](std::uint32_t bits) {
     float const value = std::bit_cast<float>(bits);
     if (std::isnan(value)) return;
-    auto const code = cull::simt::round_to_e2m1(value, std::min(std::abs(value), 6.0f));
+    auto const code = cull::detail::round_to_e2m1(value, std::min(std::abs(value), 6.0f));
     if (code != cull::e2m1::encode(value).bits) FAIL("value ", value, " becomes ", code);
   };
   for (std::uint64_t bits = 0; bits < 1ull << 32; bits += 257 * mantissa_step) check(static_cast<std::uint32_t>(bits));

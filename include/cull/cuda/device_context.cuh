@@ -6,7 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cull/cuda/context.hpp>
-#include <cull/cuda/e2m1_rounding.hpp>
+#include <cull/numeric/e2m1_rounding.hpp>
 #include <cull/cuda/e2m1_table.hpp>
 #include <cull/numeric/e4m3.hpp>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <type_traits>
 
-#include <cull/cuda/block_quotient.hpp>
+#include <cull/numeric/block_quotient.hpp>
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/device_buffer.hpp>
 #include <cull/cuda/find_amax.hpp>
@@ -34,7 +34,7 @@ template <>
 struct quantize_rule<modelopt> {
   float factor;
 
-  static constexpr float greatest_divisor = block_quotient::most;
+  static constexpr float greatest_divisor = detail::block_quotient::most;
   CULL_HD static float factor_of(float amax) { return amax / 2688.0f; }
   CULL_HD float scale(float amax) const { return modelopt_block_scale(amax, factor); }
   CULL_HD float divisor(float scale) const { return scale * factor; }
@@ -97,8 +97,8 @@ struct quantize_nvfp4 {
     float const amax = values.own_amax(c);
     auto const scale = c.encode_e4m3(r.scale(amax));
     float const divisor = r.divisor(c.decode_e4m3(scale));
-    bool const served = block_quotient::serves(divisor, amax, rule::greatest_divisor);
-    float const reciprocal = block_quotient::reciprocal_of(c, divisor);
+    bool const served = detail::block_quotient::serves(divisor, amax, rule::greatest_divisor);
+    float const reciprocal = detail::block_quotient::reciprocal_of(c, divisor);
     auto const block = first / 16 + tile::own_block(c);
     if (block < tiles.columns / 16) c.store(scales_of(row) + block, scale, streamed{});
     constexpr int steps_of_word = 8 / tile::values;
@@ -108,7 +108,7 @@ struct quantize_nvfp4 {
       CULL_UNROLL_FULLY
       for (int part = 0; part < steps_of_word; ++part) {
         auto const owner = tile::owner(c, s + part);
-        block_quotient const over{c.shuffle(divisor, owner), c.shuffle(reciprocal, owner)};
+        detail::block_quotient const over{c.shuffle(divisor, owner), c.shuffle(reciprocal, owner)};
         CULL_UNROLL_FULLY
         for (int i = 0; i < tile::values; ++i) quotients[part * tile::values + i] = over(c, values.x[s + part][i]);
       }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocks of 16 values to e2m1 codes and e4m3 scales, the bytes of `quantize_block_modelopt` and `quantize_block_compressed`: the
-// same divisions and roundings, eight or sixteen at a time. For tensor scales and magnitudes in `pack_range`, where nothing
-// overflows on the way.
+// Blocks of 16 values to e2m1 codes and e4m3 scales, the bytes of `quantize_block_modelopt` and `quantize_block_compressed`,
+// eight or sixteen values at a time: quotients as `block_quotient` where it serves all of some blocks, by true division where
+// not. For tensor scales and magnitudes in `pack_range`, where nothing overflows on the way.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include <cull/config.hpp>
 #include <cull/cpu/x86/targets.hpp>
+#include <cull/numeric/block_quotient.hpp>
 #include <cull/tensor/nvfp4.hpp>
 
 #if CULL_X86
@@ -20,8 +22,15 @@ namespace detail {
 /// Blocks whose scales are found before the first of their codes, so that no code waits for a scale.
 inline constexpr std::int64_t blocks_at_once = 64;
 
-/// A magnitude's code is the number of these that floor(4a) + ceil(4a) exceeds: a tie goes to the even code.
-inline constexpr char code_steps[] = {2, 5, 10, 13, 20, 27, 40};
+/// How values are divided by their block's divisor.
+enum class quotient { refined, divided };
+
+/// Up to where `quotient::refined` serves: above, the quotient of a subnormal can be zero, and then its sign is not coded.
+template <class Dialect>
+inline constexpr float greatest_divisor = std::is_same_v<Dialect, modelopt> ? block_quotient::most : 0.5f;
+
+/// What `round_to_e2m1` adds to the power of two below a magnitude.
+inline constexpr int e2m1_rounding_step = (22 << 23) + 6;
 
 /// Where `pack_avx2` and `pack_avx512` may be used: the tensor's scale, and the largest magnitude in it.
 template <class Dialect>
@@ -29,6 +38,14 @@ bool pack_range(float tensor_scale, float amax) noexcept {
   if (!(tensor_scale >= 0x1p-100f && tensor_scale <= 0x1p100f)) return false;
   if constexpr (std::is_same_v<Dialect, modelopt>) return amax <= tensor_scale * 0x1p20f;
   return amax <= 0x1p20f / tensor_scale;
+}
+
+/// Asks for as many blocks two pages on; the hardware's own guesses do not keep up with two passes over each group of blocks.
+template <int blocks, class T>
+inline __attribute__((always_inline)) void ask_for_values(T const* x) noexcept {
+  auto const* const from = reinterpret_cast<char const*>(x) + 8192;
+  CULL_UNROLL(4)
+  for (std::size_t at = 0; at < 16 * blocks * sizeof(T); at += 64) _mm_prefetch(from + at, _MM_HINT_T1);
 }
 
 struct pack_avx2 {
@@ -61,12 +78,18 @@ struct pack_avx2 {
     alignas(32) float divisors[blocks_at_once];
     for (std::int64_t first = 0; first < blocks; first += blocks_at_once) {
       auto const last = first + blocks_at_once < blocks ? first + blocks_at_once : blocks;
+      auto served = _mm256_set1_epi32(-1);
       for (std::int64_t b = first; b < last; b += 8) {
         auto const amax = amax_of_8(x + 16 * b);
         most = _mm256_max_epi32(most, amax);
-        _mm256_store_ps(divisors + (b - first), scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b));
+        auto const divisor = scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b);
+        served = _mm256_and_si256(served, serves<Dialect>(divisor, _mm256_castsi256_ps(amax)));
+        _mm256_store_ps(divisors + (b - first), divisor);
       }
-      for (std::int64_t b = first; b < last; b += 2) codes_of_2<Dialect>(x + 16 * b, divisors + (b - first), codes + 8 * b);
+      if (_mm256_movemask_epi8(served) == -1)
+        codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes + 8 * first);
+      else
+        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
     }
     return largest(most);
   }
@@ -144,37 +167,57 @@ struct pack_avx2 {
     return _mm256_blendv_ps(_mm256_castsi256_ps(normal), small, is_small);
   }
 
-  /// floor(4q) + ceil(4q) of a quotient q: odd between quarters, twice the quarter on one, so that ties stay exact.
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i sticky(__m256 v, __m256 divisor) noexcept {
-    auto const q = _mm256_mul_ps(_mm256_div_ps(v, divisor), _mm256_set1_ps(4.0f));
-    return _mm256_cvtps_epi32(_mm256_add_ps(_mm256_floor_ps(q), _mm256_ceil_ps(q)));
+  /// All ones where `block_quotient` serves.
+  template <class Dialect>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i serves(__m256 divisor, __m256 amax) noexcept {
+    auto const ones = _mm256_set1_epi32(0x7fffff);
+    auto const all_ones = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_castps_si256(divisor), ones), ones);
+    auto const enough = _mm256_cmp_ps(divisor, _mm256_set1_ps(block_quotient::least), _CMP_GE_OQ);
+    auto const few = _mm256_cmp_ps(divisor, _mm256_set1_ps(greatest_divisor<Dialect>), _CMP_LE_OQ);
+    auto const near = _mm256_cmp_ps(amax, _mm256_mul_ps(_mm256_set1_ps(16.0f), divisor), _CMP_LE_OQ);
+    return _mm256_andnot_si256(all_ones, _mm256_castps_si256(_mm256_and_ps(_mm256_and_ps(enough, few), near)));
   }
-  template <class Dialect, class T>
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void codes_of_2(T const* x, float const* divisors,
-                                                                                std::uint8_t* codes) noexcept {
-    auto const d0 = _mm256_broadcast_ss(divisors), d1 = _mm256_broadcast_ss(divisors + 1);
-    auto const a = load(x), b = load(x + 8), c = load(x + 16), d = load(x + 24);
-    auto const zero = _mm256_setzero_si256();
-    auto const steps =
-        _mm256_packs_epi16(_mm256_packs_epi32(sticky(a, d0), sticky(b, d0)), _mm256_packs_epi32(sticky(c, d1), sticky(d, d1)));
-    auto negative = _mm256_cmpgt_epi8(zero, steps);
-    if constexpr (std::is_same_v<Dialect, modelopt>) {
-      // By "x < 0": the quotient may have underflowed.
-      auto const f = _mm256_setzero_ps();
-      negative = _mm256_packs_epi16(_mm256_packs_epi32(below(a, f), below(b, f)), _mm256_packs_epi32(below(c, f), below(d, f)));
+
+  template <class Dialect, quotient How, class T>
+  CULL_TARGET_AVX2 static void codes_of(T const* x, std::int64_t blocks, float* divisors, std::uint8_t* codes) noexcept {
+    alignas(32) float reciprocals[blocks_at_once];
+    for (std::int64_t b = 0; How == quotient::refined && b < blocks; b += 8)
+      _mm256_store_ps(reciprocals + b, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_load_ps(divisors + b)));
+    float const* const over_one = How == quotient::refined ? reciprocals : divisors;
+    for (std::int64_t b = 0; b < blocks; b += 2, x += 32, codes += 16) {
+      ask_for_values<2>(x);
+      __m256i of[4];
+      CULL_UNROLL(4)
+      for (int i = 0; i < 4; ++i) of[i] = codes_of_8<Dialect, How>(load(x + 8 * i), divisors[b + i / 2], over_one[b + i / 2]);
+      auto const first = _mm256_packs_epi32(of[0], of[1]), second = _mm256_packs_epi32(of[2], of[3]);
+      // Lanes of four: a0-3 b0-3 c0-3 d0-3, then a4-7 and so on.
+      auto const bytes = _mm256_maddubs_epi16(_mm256_packs_epi16(first, second), _mm256_set1_epi16(0x1001));
+      auto const packed = _mm256_packus_epi16(bytes, bytes);
+      auto const low = _mm256_castsi256_si128(packed), high = _mm256_extracti128_si256(packed, 1);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm_unpacklo_epi16(low, high));
     }
-    auto const size = _mm256_abs_epi8(_mm256_max_epi8(steps, _mm256_set1_epi8(-127)));
-    auto magnitude = zero;
-    for (auto const step : code_steps) magnitude = _mm256_sub_epi8(magnitude, _mm256_cmpgt_epi8(size, _mm256_set1_epi8(step)));
-    auto const code = _mm256_or_si256(magnitude, _mm256_and_si256(negative, _mm256_set1_epi8(8)));
-    // Lanes of four: a0-3 b0-3 c0-3 d0-3, then a4-7 and so on.
-    auto const bytes = _mm256_maddubs_epi16(code, _mm256_set1_epi16(0x1001));
-    auto const packed = _mm256_packus_epi16(bytes, bytes);
-    auto const low = _mm256_castsi256_si128(packed), high = _mm256_extracti128_si256(packed, 1);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm_unpacklo_epi16(low, high));
   }
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i below(__m256 v, __m256 limit) noexcept {
-    return _mm256_castps_si256(_mm256_cmp_ps(v, limit, _CMP_LT_OQ));
+  /// `round_to_e2m1` of quotients.
+  template <class Dialect, quotient How>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i codes_of_8(__m256 x, float over,
+                                                                                   float over_one) noexcept {
+    auto const zero = _mm256_setzero_ps(), divisor = _mm256_set1_ps(over), reciprocal = _mm256_set1_ps(over_one);
+    __m256 q, sign;
+    if constexpr (How == quotient::refined) {
+      q = _mm256_fmadd_ps(x, reciprocal, zero);
+      sign = q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, divisor, x), reciprocal, q);
+    } else {
+      q = _mm256_div_ps(x, divisor);
+      auto const has_sign = std::is_same_v<Dialect, modelopt> ? x : q;  // the quotient may have underflowed
+      sign = _mm256_add_ps(has_sign, zero);                             // -0 has none
+    }
+    auto const a = _mm256_min_ps(_mm256_and_ps(q, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))), _mm256_set1_ps(6.0f));
+    auto const power =
+        _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7f800000)), _mm256_set1_epi32(0x3f800000));
+    auto const large = _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_set1_epi32(e2m1_rounding_step)));
+    auto const sum = _mm256_castps_si256(_mm256_add_ps(a, large));
+    auto const code = _mm256_and_si256(_mm256_add_epi32(sum, _mm256_srli_epi32(sum, 22)), _mm256_set1_epi32(7));
+    return _mm256_or_si256(code, _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(sign), 28), _mm256_set1_epi32(8)));
   }
 };
 

@@ -40,12 +40,18 @@ struct pack_avx512 {
     alignas(64) float divisors[blocks_at_once];
     for (std::int64_t first = 0; first < blocks; first += blocks_at_once) {
       auto const last = first + blocks_at_once < blocks ? first + blocks_at_once : blocks;
+      unsigned served = 0xffff;
       for (std::int64_t b = first; b < last; b += 16) {
         auto const amax = amax_of_16(x + 16 * b);
         most = larger(most, amax);
-        _mm512_store_ps(divisors + (b - first), scales_of_16<Dialect>(_mm512_castsi512_ps(amax), tensor_scale, scales + b));
+        auto const divisor = scales_of_16<Dialect>(_mm512_castsi512_ps(amax), tensor_scale, scales + b);
+        served &= serves<Dialect>(divisor, _mm512_castsi512_ps(amax));
+        _mm512_store_ps(divisors + (b - first), divisor);
       }
-      for (std::int64_t b = first; b < last; b += 4) codes_of_4<Dialect>(x + 16 * b, divisors + (b - first), codes + 8 * b);
+      if (served == 0xffff)
+        codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes + 8 * first);
+      else
+        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
     }
     return largest(most);
   }
@@ -121,37 +127,58 @@ struct pack_avx512 {
     return _mm512_mask_mov_ps(_mm512_castsi512_ps(normal), _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(8), code), small);
   }
 
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i sticky(__m512 v, float divisor) noexcept {
-    auto const q = _mm512_mul_ps(_mm512_div_ps(v, _mm512_set1_ps(divisor)), _mm512_set1_ps(4.0f));
-    // 9, 10: floor and ceiling, no exception.
-    auto const sum = _mm512_add_ps(_mm512_maskz_roundscale_ps(0xffff, q, 9), _mm512_maskz_roundscale_ps(0xffff, q, 10));
-    return _mm512_maskz_cvtps_epi32(0xffff, sum);
+  /// The lanes where `block_quotient` serves.
+  template <class Dialect>
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) unsigned serves(__m512 divisor, __m512 amax) noexcept {
+    auto const ones = _mm512_set1_epi32(0x7fffff);
+    unsigned const all_ones = _mm512_cmpeq_epi32_mask(_mm512_and_si512(_mm512_castps_si512(divisor), ones), ones);
+    unsigned const enough = _mm512_cmp_ps_mask(divisor, _mm512_set1_ps(block_quotient::least), _CMP_GE_OQ);
+    unsigned const few = _mm512_cmp_ps_mask(divisor, _mm512_set1_ps(greatest_divisor<Dialect>), _CMP_LE_OQ);
+    unsigned const near = _mm512_cmp_ps_mask(amax, _mm512_mul_ps(_mm512_set1_ps(16.0f), divisor), _CMP_LE_OQ);
+    return enough & few & near & ~all_ones;
   }
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) std::uint64_t below_zero(__m512 v) noexcept {
-    return static_cast<std::uint64_t>(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ));
+
+  template <class Dialect, quotient How, class T>
+  CULL_TARGET_AVX512 static void codes_of(T const* x, std::int64_t blocks, float* divisors, std::uint8_t* codes) noexcept {
+    alignas(64) float reciprocals[blocks_at_once];
+    for (std::int64_t b = 0; How == quotient::refined && b < blocks; b += 16)
+      _mm512_store_ps(reciprocals + b, _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_load_ps(divisors + b)));
+    float const* const over_one = How == quotient::refined ? reciprocals : divisors;
+    for (std::int64_t b = 0; b < blocks; b += 4, x += 64, codes += 32) {
+      ask_for_values<4>(x);
+      __m512i of[4];
+      CULL_UNROLL(4)
+      for (int i = 0; i < 4; ++i) of[i] = codes_of_16<Dialect, How>(load(x + 16 * i), divisors[b + i], over_one[b + i]);
+      auto const packed = _mm512_packs_epi16(_mm512_packs_epi32(of[0], of[1]), _mm512_packs_epi32(of[2], of[3]));
+      auto const bytes = _mm512_maddubs_epi16(packed, _mm512_set1_epi16(0x1001));
+      auto const order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+      auto const ordered = _mm512_maskz_permutexvar_epi32(0xffff, order, bytes);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm512_maskz_cvtepi16_epi8(0xffffffff, ordered));
+    }
   }
-  template <class Dialect, class T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) void codes_of_4(T const* x, float const* d,
-                                                                                  std::uint8_t* codes) noexcept {
-    auto const a = load(x), b = load(x + 16), c = load(x + 32), e = load(x + 48);
-    auto const packed = _mm512_packs_epi16(_mm512_packs_epi32(sticky(a, d[0]), sticky(b, d[1])),
-                                           _mm512_packs_epi32(sticky(c, d[2]), sticky(e, d[3])));
-    auto const order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-    auto const steps = _mm512_maskz_permutexvar_epi32(0xffff, order, packed);
-    std::uint64_t negative = 0;
-    if constexpr (std::is_same_v<Dialect, modelopt>) {
-      negative = below_zero(a) | below_zero(b) << 16 | below_zero(c) << 32 | below_zero(e) << 48;
+  /// `round_to_e2m1` of a block's quotients.
+  template <class Dialect, quotient How>
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i codes_of_16(__m512 x, float over,
+                                                                                      float over_one) noexcept {
+    auto const zero = _mm512_setzero_ps(), divisor = _mm512_set1_ps(over), reciprocal = _mm512_set1_ps(over_one);
+    __m512 q, sign;
+    if constexpr (How == quotient::refined) {
+      q = _mm512_fmadd_ps(x, reciprocal, zero);
+      sign = q = _mm512_fmadd_ps(_mm512_fnmadd_ps(q, divisor, x), reciprocal, q);
     } else {
-      negative = _mm512_movepi8_mask(steps);
+      q = _mm512_div_ps(x, divisor);
+      auto const has_sign = std::is_same_v<Dialect, modelopt> ? x : q;  // the quotient may have underflowed
+      sign = _mm512_add_ps(has_sign, zero);                             // -0 has none
     }
-    constexpr std::uint64_t all = ~std::uint64_t{0};
-    auto const size = _mm512_maskz_abs_epi8(all, _mm512_maskz_max_epi8(all, steps, _mm512_set1_epi8(-127)));
-    auto code = _mm512_maskz_mov_epi8(negative, _mm512_set1_epi8(8));
-    for (auto const step : code_steps) {
-      code = _mm512_mask_add_epi8(code, _mm512_cmpgt_epi8_mask(size, _mm512_set1_epi8(step)), code, _mm512_set1_epi8(1));
-    }
-    auto const bytes = _mm512_maddubs_epi16(code, _mm512_set1_epi16(0x1001));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm512_maskz_cvtepi16_epi8(0xffffffff, bytes));
+    auto const size = _mm512_and_si512(_mm512_castps_si512(q), _mm512_set1_epi32(0x7fffffff));
+    auto const a = _mm512_maskz_min_ps(0xffff, _mm512_castsi512_ps(size), _mm512_set1_ps(6.0f));
+    auto const power = _mm512_maskz_max_epi32(0xffff, _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7f800000)),
+                                              _mm512_set1_epi32(0x3f800000));
+    auto const large = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_set1_epi32(e2m1_rounding_step)));
+    auto const sum = _mm512_castps_si512(_mm512_add_ps(a, large));
+    auto const code = _mm512_add_epi32(sum, _mm512_maskz_srli_epi32(0xffff, sum, 22));
+    auto const upper = _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(sign), 28);
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(7), code, upper, 0xca);  // the lower three bits from code
   }
 };
 

@@ -7,7 +7,7 @@
 
 CULL_NAMESPACE_BEGIN
 
-namespace simt {
+namespace detail {
 
 /// x / divisor for the values of a block, by one reciprocal and three instructions each, where a true division takes ten and a
 /// branch. Its e2m1 code is that of the true quotient, rounded to f32, if `serves(divisor, amax)`; -0 / divisor is +0.
@@ -44,6 +44,6 @@ struct block_quotient {
   }
 };
 
-}  // namespace simt
+}  // namespace detail
 
 CULL_NAMESPACE_END

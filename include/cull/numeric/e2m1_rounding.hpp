@@ -7,7 +7,7 @@
 
 CULL_NAMESPACE_BEGIN
 
-namespace simt {
+namespace detail {
 
 /// The e2m1 code of a number that is not NaN, to nearest, ties to even, saturating, where the hardware has no conversion;
 /// `a` is its magnitude or 6, whichever is less. 7 instructions beside that.
@@ -22,6 +22,6 @@ CULL_HD inline std::uint32_t round_to_e2m1(float value, float a) {
   return (code & 7u) | (__builtin_bit_cast(std::uint32_t, value) >> 28 & 8u);
 }
 
-}  // namespace simt
+}  // namespace detail
 
 CULL_NAMESPACE_END
