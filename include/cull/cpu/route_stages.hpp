@@ -7,6 +7,7 @@
 #include <cull/config.hpp>
 #include <cull/cpu/isa.hpp>
 #include <cull/cpu/x86/choose_avx2.hpp>
+#include <cull/cpu/x86/choose_avx512.hpp>
 #include <cull/cpu/x86/exp_avx2.hpp>
 #include <cull/router/choose.hpp>
 #include <cull/router/model_router.hpp>
@@ -58,8 +59,11 @@ struct stages_on_cpu {
  private:
   template <class Stage>
   void choose(Stage const& stage, int k) const {
-    if (level < isa::avx2 || !choose_avx2::run(row, k)) return stage(row);
+    if (!chosen(k)) return stage(row);
     for (std::int64_t i = 0; i < k; ++i) row.weights[i] = row.scores[row.ids[i]];
+  }
+  bool chosen(int k) const {
+    return (level >= isa::avx512 && choose_avx512::run(row, k)) || (level >= isa::avx2 && choose_avx2::run(row, k));
   }
 #endif
 };
