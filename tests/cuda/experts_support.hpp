@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -36,6 +38,15 @@ struct random_matrix {
         tensor_scale(m.tensor_scale),
         codes(padded(m.codes, m.rows, m.cols / 2, r, c / 2)),
         scales(padded(m.scales, m.rows, m.cols / 16, r, c / 16)),
+        device_codes(codes),
+        device_scales(scales) {}
+  /// Given bytes, a tensor scale of 1.
+  random_matrix(std::int64_t r, std::int64_t c, std::vector<std::uint8_t> the_codes, std::vector<std::uint8_t> the_scales)
+      : rows(r),
+        cols(c),
+        tensor_scale(1.0f),
+        codes(std::move(the_codes)),
+        scales(std::move(the_scales)),
         device_codes(codes),
         device_scales(scales) {}
   random_matrix(std::int64_t r, std::int64_t c, std::mt19937& random)
@@ -83,8 +94,13 @@ struct random_matrix {
 /// Experts of one layer.
 template <class Dialect = cull::modelopt>
 struct layer {
+  struct bias {
+    std::vector<float> gate, up, down;
+    simt_test::device_array<float> device_gate{gate}, device_up{up}, device_down{down};
+  };
   struct expert {
     random_matrix<Dialect> gate, up, down;
+    std::optional<bias> biases = {};
   };
   std::int64_t hidden, width;
   std::vector<expert> experts;
@@ -95,6 +111,29 @@ struct layer {
       random_matrix<Dialect> gate{gated ? w : 0, h, random}, up{w, h, random}, down{h, w, random};
       experts.push_back({std::move(gate), std::move(up), std::move(down)});
     }
+  }
+  void add_biases() {
+    std::mt19937 random{5};
+    std::normal_distribution<float> normal{0.0f, 2.0f};
+    for (auto& e : experts) {
+      auto const values = [&](std::int64_t size) {
+        std::vector<float> out(static_cast<std::size_t>(size));
+        for (auto& v : out) v = normal(random);
+        return out;
+      };
+      e.biases.emplace(bias{values(e.gate.rows), values(width), values(hidden)});
+    }
+  }
+  std::vector<cull::gated_expert<cull::matrix<cull::nvfp4<Dialect>>>> host() const {
+    std::vector<cull::gated_expert<cull::matrix<cull::nvfp4<Dialect>>>> out;
+    for (auto const& e : experts) {
+      out.push_back({e.gate.host(), e.up.host(), e.down.host()});
+      if (!e.biases) continue;
+      out.back().gate_bias = e.biases->gate;
+      out.back().up_bias = e.biases->up;
+      out.back().down_bias = e.biases->down;
+    }
+    return out;
   }
   /// The same experts, padded by zeros to multiples of 64.
   layer padded() const {
@@ -109,7 +148,13 @@ struct layer {
   }
   std::vector<device_expert<Dialect>> device() const {
     std::vector<device_expert<Dialect>> out;
-    for (auto const& e : experts) out.push_back({e.gate.device(), e.up.device(), e.down.device()});
+    for (auto const& e : experts) {
+      out.push_back({e.gate.device(), e.up.device(), e.down.device()});
+      if (!e.biases) continue;
+      out.back().gate_bias = e.biases->device_gate.view();
+      out.back().up_bias = e.biases->device_up.view();
+      out.back().down_bias = e.biases->device_down.view();
+    }
     return out;
   }
 };
@@ -148,10 +193,18 @@ struct bounded {
   double value, error;
 };
 
-/// f_j(x) in f64 and how far a product with |error| <= `factor(K)` * sum |w x| may take it, the activation being silu.
+/// An activation in f64: gate(g) * up(u), slopes up to 1.2 and 1; without a gate it is gate(u).
+struct activation_f64 {
+  std::function<double(double)> gate = [](double g) { return g / (1.0 + std::exp(-g)); };
+  std::function<double(double)> up = [](double u) { return u; };
+};
+
+/// f_j(x) in f64 and how far a product with |error| <= `factor(K)` * sum |w x| may take it.
 template <class Precision, class Dialect, class Factor>
-std::vector<bounded> reference(typename layer<Dialect>::expert const& e, std::vector<float> const& x, Factor factor) {
-  auto const rows = [](std::vector<double> const& m, std::vector<bounded> const& in, double relative) {
+std::vector<bounded> reference(typename layer<Dialect>::expert const& e, std::vector<float> const& x, Factor factor,
+                               activation_f64 const& act = {}) {
+  auto const rows = [](std::vector<double> const& m, std::vector<float> const* bias, std::vector<bounded> const& in,
+                       double relative) {
     std::vector<bounded> out(m.size() / in.size());
     for (std::size_t r = 0; r < out.size(); ++r) {
       double sum = 0, magnitude = 0, error = 0;
@@ -161,25 +214,34 @@ std::vector<bounded> reference(typename layer<Dialect>::expert const& e, std::ve
         magnitude += std::abs(w) * (std::abs(in[c].value) + in[c].error);
         error += std::abs(w) * in[c].error;
       }
-      out[r] = {sum, error + relative * magnitude + 0x1p-24 * std::abs(sum)};
+      error += relative * magnitude + 0x1p-24 * std::abs(sum);
+      if (bias != nullptr) {
+        sum += static_cast<double>((*bias)[r]);
+        error += 0x1p-24 * (std::abs(sum) + error);
+      }
+      out[r] = {sum, error};
     }
     return out;
   };
   std::vector<bounded> in;
   for (float const v : x) in.push_back({static_cast<double>(Precision::activation(v)), 0.0});
-  auto const gate = rows(e.gate.values(), in, factor(x.size()));
-  auto const up = rows(e.up.values(), in, factor(x.size()));
+  auto const* const biases = e.biases ? &*e.biases : nullptr;
+  bool const gated = e.gate.rows > 0;
+  auto const up = rows(e.up.values(), biases ? &biases->up : nullptr, in, factor(x.size()));
+  auto const gate = gated ? rows(e.gate.values(), biases ? &biases->gate : nullptr, in, factor(x.size())) : up;
   std::vector<bounded> inner;
   for (std::size_t i = 0; i < gate.size(); ++i) {
-    double const g = gate[i].value / (1.0 + std::exp(-gate[i].value));
-    double const g_error = 1.1 * gate[i].error + 0x1p-22 * std::abs(g);  // |silu'| <= 1.1
-    double const value = g * up[i].value;
-    double error = g_error * (std::abs(up[i].value) + up[i].error) + std::abs(g) * up[i].error + 0x1p-24 * std::abs(value);
+    double const g = act.gate(gate[i].value), u = gated ? act.up(up[i].value) : 1.0;
+    double const u_error = gated ? up[i].error + 0x1p-24 * std::abs(u) : 0.0;
+    // An exponential takes the rounding of its argument to its value.
+    double const g_error = 1.2 * gate[i].error + 0x1p-22 * std::abs(g) * (1.0 + std::abs(gate[i].value));
+    double const value = g * u;
+    double error = g_error * (std::abs(u) + u_error) + std::abs(g) * u_error + 0x1p-24 * std::abs(value);
     // Where rounding to bf16 may fall the other way it is half a step off.
     if (Precision::activation(1.001f) != 1.001f) error += 0x1p-8 * std::abs(value);
     inner.push_back({value, error});
   }
-  return rows(e.down.values(), inner, factor(inner.size()));
+  return rows(e.down.values(), biases ? &biases->down : nullptr, inner, factor(inner.size()));
 }
 
 }  // namespace cuda_tests

@@ -3,8 +3,10 @@
 // company.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <doctest/doctest.h>
+#include <cull/cpu/run_experts.hpp>
 #include <cull/expert/token_groups.hpp>
 #include <cull/numeric/e2m1.hpp>
 #include <cull/numeric/e4m3.hpp>
@@ -31,28 +33,29 @@ struct run_options {
 };
 
 template <class Precision, class Activation = cull::silu, class Dialect>
-std::vector<float> run(layer<Dialect> const& l, batch const& b, run_options const& o = {}) {
+std::vector<float> run(layer<Dialect> const& l, batch const& b, run_options const& o = {}, Activation activation = {}) {
   on_simt const exec{{.seed = o.seed, .watch = o.watch}};
   auto const experts = l.device();
   device_array<float> const x{b.x}, weights{b.weights}, outputs{static_cast<std::size_t>(b.tokens * b.k * b.hidden)};
   device_array<std::int32_t> const ids{b.ids};
   cull::run_experts<Precision>(exec, std::span<device_expert<Dialect> const>{experts}, x.view(b.tokens, b.hidden),
                                cull::routing<cull::device_memory>{ids.view(b.tokens, b.k), weights.view(b.tokens, b.k)},
-                               outputs.view(b.tokens * b.k, b.hidden), Activation{}, o.use);
+                               outputs.view(b.tokens * b.k, b.hidden), activation, o.use);
   return outputs.host();
 }
 
 /// Host accumulation is one f32 rounding per product; the docs' bound, for any tensor core, is four times that.
 double tile_bound(std::size_t parts, std::size_t k) { return static_cast<double>(parts * k) * 0x1p-24 * 1.01; }
 
-template <class Precision, class Kernel, class Dialect, class Factor>
-void check_against_f64(layer<Dialect> const& l, batch const& b, Factor factor) {
-  auto const got = run<Kernel>(l, b);
+template <class Precision, class Kernel, class Dialect, class Factor, class Activation = cull::silu>
+void check_against_f64(layer<Dialect> const& l, batch const& b, Factor factor, Activation activation = {},
+                       activation_f64 const& plain = {}) {
+  auto const got = run<Kernel>(l, b, {}, activation);
   double worst = 0;
   for (std::int64_t pair = 0; pair < b.tokens * b.k; ++pair) {
     auto const token = b.x.begin() + pair / b.k * b.hidden;
     auto const id = static_cast<std::size_t>(b.ids[static_cast<std::size_t>(pair)]);
-    auto const expect = reference<Precision, Dialect>(l.experts[id], {token, token + b.hidden}, factor);
+    auto const expect = reference<Precision, Dialect>(l.experts[id], {token, token + b.hidden}, factor, plain);
     for (std::int64_t h = 0; h < b.hidden; ++h) {
       auto const [value, error] = expect[static_cast<std::size_t>(h)];
       double const off = std::abs(static_cast<double>(got[static_cast<std::size_t>(pair * b.hidden + h)]) - value);
@@ -174,7 +177,8 @@ TEST_CASE_TEMPLATE("sizes that are no multiples of 64: within the bound of f64, 
 }
 
 TEST_CASE("experts of any size: 70 tokens in every order without a race, norms, scales at any address") {
-  layer<> const l{1, 80, 48};
+  layer<> l{1, 80, 48};
+  l.add_biases();
   batch const b{sanitized ? 5 : 70, 80, 1, 1};
   simt_test::race_detector races;
   auto const got = run<cull::bf16_precision>(l, b, {.seed = 2, .watch = {.races = &races}});
@@ -283,6 +287,91 @@ TEST_CASE_TEMPLATE("experts without a gate", Kernel, cull::f32_precision, cull::
   }
   CHECK_THROWS_WITH_AS((run<Kernel, cull::clamped_swiglu>(layer<>{1, 40, 64}, batch{1, 40, 1, 1})),
                        doctest::Contains("multiples of"), cull::error);
+}
+
+TEST_CASE("biases and every activation: within the bound of f64, by kind and by the model's settings") {
+  using kind = cull::activation_settings::kind;
+  auto const silu = [](double x) { return x / (1.0 + std::exp(-x)); };
+  auto const within = [](double x, double limit) { return std::clamp(x, -limit, limit); };
+  constexpr float alpha_f32 = 1.702f;
+  double const alpha = static_cast<double>(alpha_f32);
+  layer<> gated{2, 144, 80}, ungated{2, 64, 128, false};
+  gated.add_biases();
+  ungated.add_biases();
+  auto const check = [&](auto activation, cull::activation_settings const& settings, activation_f64 const& plain) {
+    for (auto const* l : {&gated, &ungated}) {
+      batch const b{3, l->hidden, 1, 2};
+      CAPTURE(l->hidden);
+      CAPTURE(static_cast<int>(settings.what));
+      check_against_f64<cull::f32_precision, cull::f32_precision>(
+          *l, b, [](std::size_t k) { return tile_bound(3, k); }, activation, plain);
+      check_against_f64<cull::bf16_precision, cull::latency<cull::bf16_precision>>(
+          *l, b, [](std::size_t k) { return tile_bound(1, k); }, activation, plain);
+      auto const one = run<cull::bf16_precision>(*l, b, {}, activation);
+      CHECK(one == run<cull::bf16_precision>(*l, b, {}, cull::model_activation{settings}));
+      CHECK(one == run<cull::latency<cull::bf16_precision>>(*l, b, {}, cull::model_activation{settings}));
+    }
+  };
+  check(cull::silu{}, {kind::silu}, {});
+  check(cull::clamped_swiglu{alpha_f32, 7.0f}, {kind::clamped_swiglu, alpha_f32, 7.0f},
+        {[=](double g) { return std::min(g, 7.0) / (1.0 + std::exp(-alpha * std::min(g, 7.0))); },
+         [=](double u) { return within(u, 7.0) + 1.0; }});
+  if (sanitized) return;
+  check(cull::gelu{}, {kind::gelu}, {[](double g) { return 0.5 * g * std::erfc(-g / std::sqrt(2.0)); }});
+  check(cull::gelu_tanh{}, {kind::gelu_tanh},
+        {[](double g) { return 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / 3.141592653589793) * (g + 0.044715 * g * g * g))); }});
+  check(cull::limited_silu{3.0f}, {kind::limited_silu, 0.0f, 3.0f},
+        {[=](double g) { return std::min(silu(g), 3.0); }, [=](double u) { return within(u, 3.0); }});
+}
+
+TEST_CASE("where sums are exact outputs are the CPU's, bit for bit: activations and biases") {
+  // One column of x and one of each row of down are not 0; the tensor scale is 1.
+  layer<> l{1, 64, 64};
+  auto const with = [](random_matrix<cull::modelopt> const& m, auto code) {
+    std::vector<std::uint8_t> codes(m.codes.size());
+    for (std::int64_t r = 0; r < m.rows; ++r) {
+      for (std::int64_t c = 0; c < m.cols; ++c) {
+        codes[static_cast<std::size_t>(r * m.cols + c) / 2] |= static_cast<std::uint8_t>(code(r, c) << (c % 2 * 4));
+      }
+    }
+    return random_matrix<cull::modelopt>{m.rows, m.cols, codes, std::vector<std::uint8_t>(m.scales.size(), 0x38)};
+  };
+  auto const& e = l.experts[0];
+  layer<>::expert exact{with(e.gate, [](auto r, auto) { return r % 16; }), with(e.up, [](auto r, auto) { return r / 4; }),
+                        with(e.down, [](auto r, auto c) { return r == c ? 2 : 0; })};
+  l.experts.clear();
+  l.experts.push_back(std::move(exact));
+  l.add_biases();
+  batch b{4, 64, 1, 1};
+  for (std::size_t i = 0; i < b.x.size(); ++i) b.x[i] = i % 64 == 5 ? b.x[i] : 0.0f;
+  auto const check = [&](auto activation) {
+    std::vector<float> expect(b.x.size());
+    auto const experts = l.host();
+    cull::run_experts(cull::on_cpu{}, std::span{std::as_const(experts)}, cull::matrix_view<float const>{b.x.data(), 4, 64},
+                      cull::routing<>{{b.ids.data(), 4, 1}, {b.weights.data(), 4, 1}},
+                      cull::matrix_view<float>{expect.data(), 4, 64}, activation);
+    auto const got = run<cull::f32_precision>(l, b, {}, activation);
+    CHECK(std::memcmp(got.data(), expect.data(), got.size() * sizeof(float)) == 0);
+  };
+  check(cull::silu{});
+  check(cull::gelu{});
+  check(cull::gelu_tanh{});
+  check(cull::relu2{});
+  check(cull::clamped_swiglu{});
+  check(cull::limited_silu{2.0f});
+}
+
+TEST_CASE("a bias of another size is refused") {
+  layer<> l{1, 64, 64};
+  l.add_biases();
+  auto experts = l.device();
+  experts[0].down_bias = {experts[0].down_bias.data(), 63};
+  device_array<float> const x{64}, weights{1}, outputs{64};
+  device_array<std::int32_t> const ids{std::vector<std::int32_t>{0}};
+  CHECK_THROWS_WITH_AS(
+      cull::run_experts(on_simt{}, std::span{std::as_const(experts)}, x.view(1, 64),
+                        cull::routing<cull::device_memory>{ids.view(1, 1), weights.view(1, 1)}, outputs.view(1, 64)),
+      doctest::Contains("64, 64, 63 for gate, up and down"), cull::error);
 }
 
 TEST_CASE("norms without outputs are the norms of the outputs") {

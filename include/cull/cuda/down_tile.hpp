@@ -25,9 +25,11 @@ struct store_outputs {
   CULL_HD void operator()(C const& c, Sums const& sums) const {
     auto const column = 4 * static_cast<int>(c.lane());
     if (sums.first + column >= sums.hidden) return;
+    auto const biases = sums.biases(c, column);
     for (int row = static_cast<int>(c.warp()); row < sums.tile.rows; row += 4) {
       auto const pair = static_cast<std::int64_t>(c.load(sums.pairs + sums.tile.first + row));
-      c.store(reinterpret_cast<pack<float, 4>*>(outputs + pair * stride + sums.first + column), sums.four(c, row, column));
+      c.store(reinterpret_cast<pack<float, 4>*>(outputs + pair * stride + sums.first + column),
+              sums.four(c, row, column, biases));
     }
   }
 };
@@ -43,7 +45,7 @@ struct sum_squares {
     int const row = static_cast<int>(c.thread()) % 64, half = static_cast<int>(c.thread()) / 64;
     float chains[4] = {};
     for (int column = 64 * half; column < 64 * half + 64 && sums.first + column < sums.hidden; column += 4) {
-      auto const f = sums.four(c, row, column);
+      auto const f = sums.four(c, row, column, sums.biases(c, column));
       CULL_UNROLL_FULLY
       for (int i = 0; i < 4; ++i) chains[i] = c.fma(f[i], f[i], chains[i]);
     }
@@ -55,7 +57,7 @@ struct sum_squares {
   }
 };
 
-/// f_j(x) = down inner for up to `Tokens` tokens of an expert and 128 output columns, given to `Output`. Block b works on
+/// f_j(x) = down inner + bias for up to `Tokens` tokens of an expert and 128 output columns, given to `Output`. Block b works on
 /// columns b % blocks_per_tile of tile b / blocks_per_tile.
 template <int Parts, int Tokens, class Output, class Weights>
 struct down_tile {
@@ -81,14 +83,26 @@ struct down_tile {
     int first;  // column
     int hidden;
     double scale;
+    float const* bias;  // or null
 
-    /// f_j(x) of row `row` of the tile, columns `first + column` to `+ 3`.
+    /// The biases of columns `first + column` to `+ 3`; where there are none -0, which changes no sum.
     CULL_EXEC_CHECK_OFF
     template <class C>
-    CULL_HD pack<float, 4> four(C const& c, int row, int column) const {
+    CULL_HD pack<float, 4> biases(C const& c, int column) const {
+      pack<float, 4> out{{-0.0f, -0.0f, -0.0f, -0.0f}};
+      if (bias == nullptr) return out;
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < 4; ++i) out[i] = c.load(bias + first + column + i);
+      return out;
+    }
+
+    /// f_j(x) of row `row` of the tile in those columns.
+    CULL_EXEC_CHECK_OFF
+    template <class C>
+    CULL_HD pack<float, 4> four(C const& c, int row, int column, pack<float, 4> const& added) const {
       auto f = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&shared->sums[row][column]));
       CULL_UNROLL_FULLY
-      for (int i = 0; i < 4; ++i) f[i] = static_cast<float>(static_cast<double>(f[i]) * scale);
+      for (int i = 0; i < 4; ++i) f[i] = static_cast<float>(static_cast<double>(f[i]) * scale) + added[i];
       return f;
     }
   };
@@ -102,7 +116,8 @@ struct down_tile {
     auto const& down = experts[tile.expert].down;
     finished done{&s,           tile,
                   pairs,        static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * columns,
-                  shape.hidden, down.outer_scale};
+                  shape.hidden, down.outer_scale,
+                  nullptr};
     int const thread = static_cast<int>(c.thread());
     auto const rows = source_rows<Weights>(done.first + thread / 2, columns / 2, done.first + columns, shape.hidden);
     typename product::sources from{};
@@ -114,6 +129,7 @@ struct down_tile {
     }
     from.weights = source_of(down, rows, thread, shape.wide_scales);
     product::run(c, s, shape.width, from);
+    done.bias = experts[tile.expert].down_bias;
     output(c, done);
   }
 };

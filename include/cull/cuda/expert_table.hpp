@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -26,11 +27,14 @@ struct weight_rows {
   double outer_scale;
 };
 
-/// One expert's matrices: gate and up [width, hidden], down [hidden, width].
+/// One expert's matrices, gate and up [width, hidden], down [hidden, width], and their biases or null.
 struct expert_weights {
   weight_rows gate;
   weight_rows up;
   weight_rows down;
+  float const* gate_bias;
+  float const* up_bias;
+  float const* down_bias;
 };
 
 /// Shapes that all experts of a layer share.
@@ -68,14 +72,15 @@ CULL_HD inline weight_source source_of(weight_rows const& m, row_pair const& row
 
 /// Experts that travel as arguments of one launch: below the 4 KiB that every device takes.
 struct expert_batch {
-  static constexpr int capacity = 32;
+  static constexpr int capacity = 24;
   expert_weights of[capacity];
 };
+static_assert(sizeof(expert_batch) <= 4000);
 
 /// Writes `count` experts of `batch` to `table` from `first` on: one thread an expert. No host memory outlives the call.
 struct write_experts {
   using Shared = no_shared;
-  static constexpr unsigned threads = expert_batch::capacity;
+  static constexpr unsigned threads = 32;
 
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
@@ -130,8 +135,8 @@ bool starts_at(device_expert<F> const& e, std::uintptr_t codes, std::uintptr_t s
   return at(g.codes, u.codes, d.codes) % codes == 0 && at(g.scales, u.scales, d.scales) % scales == 0;
 }
 
-/// Throws `errc::shape_mismatch` where an expert's matrices are not of that shape, and `errc::unsupported_format` for biases and
-/// for codes that are not aligned to the bytes of a block.
+/// Throws `errc::shape_mismatch` where an expert's matrices and biases are not of that shape, and `errc::unsupported_format` for
+/// codes that are not aligned to the bytes of a block.
 template <tiled_format F>
 void check_on_device(device_expert<F> const& e, std::string const& name, simt::expert_shape const& s) {
   auto const fits = [](auto const& m, std::int64_t rows, std::int64_t cols) { return m.rows == rows && m.cols == cols; };
@@ -142,8 +147,11 @@ void check_on_device(device_expert<F> const& e, std::string const& name, simt::e
                                           std::to_string(s.hidden) + "], down [hidden, width], both multiples of " +
                                           std::to_string(F::group)};
   }
-  if (!e.gate_bias.empty() || !e.up_bias.empty() || !e.down_bias.empty()) {
-    throw error{errc::unsupported_format, name + " has biases, which the CUDA backend does not add"};
+  auto const fitting_bias = [](auto const& bias, std::int64_t size) { return bias.empty() || bias.size() == size; };
+  if (!fitting_bias(e.gate_bias, e.gate.rows) || !fitting_bias(e.up_bias, s.width) || !fitting_bias(e.down_bias, s.hidden)) {
+    throw error{errc::shape_mismatch, name + ": a bias has another size than the product that it is added to: " +
+                                          std::to_string(e.gate_bias.size()) + ", " + std::to_string(e.up_bias.size()) + ", " +
+                                          std::to_string(e.down_bias.size()) + " for gate, up and down; needed are width, width, hidden"};
   }
   if (!starts_at<F>(e, F::group / 2, 1)) {
     throw error{errc::unsupported_format,
@@ -177,7 +185,9 @@ void copy_table(Exec const& exec, std::span<device_expert<F> const> experts, sim
     auto const part = experts.subspan(first, std::min(capacity, experts.size() - first));
     simt::expert_batch batch{};
     for (std::size_t i = 0; i < part.size(); ++i) {
-      batch.of[i] = {rows_on_device(part[i].gate), rows_on_device(part[i].up), rows_on_device(part[i].down)};
+      auto const& e = part[i];
+      batch.of[i] = {rows_on_device(e.gate),  rows_on_device(e.up),  rows_on_device(e.down),
+                     e.gate_bias.data(), e.up_bias.data(), e.down_bias.data()};
     }
     exec.launch(simt::grid_size{1, 1}, simt::write_experts{}, table, batch, static_cast<int>(first),
                 static_cast<int>(part.size()));

@@ -14,9 +14,9 @@ CULL_NAMESPACE_BEGIN
 
 namespace simt {
 
-/// inner = act(gate x, up x) of up to `Tokens` tokens of an expert, for 64 channels (128 where experts are not gated),
-/// rounded to `Parts` planes of bf16 in the order of `paired_element`, which is what the down projection reads. Both products
-/// stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
+/// inner = act(gate x + bias, up x + bias) of up to `Tokens` tokens of an expert, for 64 channels (128 where experts are not
+/// gated), rounded to `Parts` planes of bf16 in the order of `paired_element`, which is what the down projection reads. Both
+/// products stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
 template <int Parts, int Tokens, class Activation, bool Gated, class Weights>
 struct gate_up_tile {
   using product = tile_product<Parts, Tokens, Weights>;
@@ -88,6 +88,7 @@ struct gate_up_tile {
       if (first + place >= plane_width(shape.width)) continue;
       int const up_row = Gated ? place / 16 * 32 + 16 + place % 16 : place;
       float values[4];
+      [[maybe_unused]] float gate[4];
       if constexpr (Gated) {
         // Neighbours of 16 channels read gate and up in turns: their rows are 32 apart, in the same banks.
         int const turn = place / 16 % 2 * 16;
@@ -95,13 +96,23 @@ struct gate_up_tile {
         auto const other = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row - 16 + turn]));
         CULL_UNROLL_FULLY
         for (int j = 0; j < 4; ++j) {
-          values[j] =
-              activation(scaled(turn != 0 ? one[j] : other[j], gate_scale), scaled(turn != 0 ? other[j] : one[j], up_scale));
+          gate[j] = scaled(turn != 0 ? one[j] : other[j], gate_scale);
+          values[j] = scaled(turn != 0 ? other[j] : one[j], up_scale);
         }
+        add_bias(c, w.gate_bias, first + place, gate);
       } else {
         auto const up = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row]));
         CULL_UNROLL_FULLY
-        for (int j = 0; j < 4; ++j) values[j] = activation(scaled(up[j], up_scale));
+        for (int j = 0; j < 4; ++j) values[j] = scaled(up[j], up_scale);
+      }
+      add_bias(c, w.up_bias, first + place, values);
+      CULL_UNROLL_FULLY
+      for (int j = 0; j < 4; ++j) {
+        if constexpr (Gated) {
+          values[j] = activation(gate[j], values[j]);
+        } else {
+          values[j] = activation(values[j]);
+        }
       }
       if constexpr (!Weights::whole) {
         CULL_UNROLL_FULLY
@@ -110,6 +121,15 @@ struct gate_up_tile {
       store_split<Parts>(c, inner + static_cast<std::int64_t>(tile.first + token) * plane_width(shape.width) + first + place,
                          inner_part_stride, values);
     }
+  }
+
+  /// To the sums at place `channel` and the three after it.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD void add_bias(C const& c, float const* bias, int channel, float (&sums)[4]) const {
+    if (bias == nullptr || channel >= shape.width) return;
+    CULL_UNROLL_FULLY
+    for (int j = 0; j < 4; ++j) sums[j] += c.load(bias + channel / 8 * 8 + paired_element(channel % 8 + j));
   }
 
   CULL_HD static float scaled(float sum, double scale) { return static_cast<float>(static_cast<double>(sum) * scale); }

@@ -31,7 +31,7 @@ namespace simt {
 template <int Parts, int Tokens, class Weights>
 struct tile_product {
   static constexpr unsigned threads = 128;
-  static constexpr unsigned min_blocks = Tokens < 64 ? 4 : Parts == 1 ? 3 : 1;
+  static constexpr unsigned min_blocks = Tokens < 64 ? (Parts == 1 ? 6 : 4) : Parts == 1 ? 3 : 1;
   static constexpr int tokens = Tokens;
   static constexpr int token_copies = Tokens < 16 ? 1 : Tokens / 16;  // that a thread makes in a stage
   static constexpr int rows = tile_layout::rows;

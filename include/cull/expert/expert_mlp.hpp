@@ -15,16 +15,33 @@
 
 CULL_NAMESPACE_BEGIN
 
+namespace detail {
+
+/// The memory in which a matrix lies; that of a type which does not say so is the host's.
+template <class M>
+struct memory_of {
+  using type = host_memory;
+};
+template <class M>
+  requires requires { typename M::memory_space; }
+struct memory_of<M> {
+  using type = typename M::memory_space;
+};
+
+}  // namespace detail
+
 /// Weights of an expert: gate and up [width, hidden], down [hidden, width]; a gate of 0 rows means that the expert is not gated.
-/// Biases are f32 values in the host's memory, [width], [width] and [hidden], or empty where there is none.
+/// Biases are f32 values in the same memory, [width], [width] and [hidden], or empty where there is none.
 template <class M = weight_matrix>
 struct gated_expert {
+  using bias_view = array_view<float const, typename detail::memory_of<M>::type>;
+
   M gate;
   M up;
   M down;
-  array_view<float const> gate_bias = {};
-  array_view<float const> up_bias = {};
-  array_view<float const> down_bias = {};
+  bias_view gate_bias = {};
+  bias_view up_bias = {};
+  bias_view down_bias = {};
 };
 
 struct expert_mlp_op;
