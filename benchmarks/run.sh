@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
 need_packages cmake ninja-build g++ libeigen3-dev libbenchmark-dev python3
-[[ ${PEERS:-OFF} == OFF ]] || need_packages libopenblas-dev
+[[ ${PEERS:-OFF} == OFF ]] || need_packages libopenblas-dev libdnnl-dev
 
 cmake -S . -B build/benchmarks -G Ninja -DCMAKE_BUILD_TYPE=Release -DCULL_BUILD_TESTS=OFF -DCULL_BUILD_EXAMPLES=OFF -DCULL_CHECKPOINT=OFF \
   -DCULL_BUILD_BENCHMARKS=ON -DCULL_BENCHMARK_PEERS="${PEERS:-OFF}"
