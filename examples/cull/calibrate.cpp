@@ -2,6 +2,8 @@
 #include <engine/calibrate.hpp>
 #include <engine/states.hpp>
 
+#include <chrono>
+
 #include "options.hpp"
 #include "verbs.hpp"
 
@@ -46,27 +48,40 @@ engine::calibration run_model(cull::checkpoint const& model, calibrate_options c
   return engine::calibrate(model, o.running.exec(), sequences, options);
 }
 
+/// Seconds by name: the engine's stages, and what the program does before and after them. They add up to the whole run's.
+json stage_seconds(engine::stage_times const& engine, double read, double save) {
+  json out{{"read", read}, {"save", save}};
+  for (auto const stage : engine::stage_times::all) out[engine::stage_times::name(stage)] = engine[stage];
+  return out;
+}
+
+std::string shares(json const& stages, double seconds) {
+  std::string out;
+  for (auto const& [name, time] : stages.items()) {
+    out += (out.empty() ? "" : ", ") + name + " " + fixed(100 * time.get<double>() / seconds, 0) + " %";
+  }
+  return out;
+}
+
 void calibrate(calibrate_options const& o, console const& out) {
+  auto const begin = std::chrono::steady_clock::now();
+  auto const elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
   o.output.check();
   for (auto const& text : o.emphases) parse_emphasis(text);
   auto const model = open_model(o.model, o.choice);
   progress_line line{"tokens", 1};
   auto const result = run_model(model, o, line);
+  auto const measured = elapsed();
   cull::save(result.observation, o.output.path, o.output.policy());
+  auto const seconds = elapsed();
+  auto const stages = stage_seconds(result.times, measured - result.seconds, seconds - measured);
   auto const never = never_chosen(result.observation);
   out.say("calibrated on " + std::to_string(result.observation.provenance().sequences.size()) + " sequences, " +
-          std::to_string(result.tokens) + " tokens in " + fixed(result.seconds, 1) + " s (" + std::to_string(result.threads) +
+          std::to_string(result.tokens) + " tokens in " + fixed(seconds, 1) + " s (" + std::to_string(result.threads) +
           " threads, " + std::to_string(result.batches) + " batches)");
-  std::string stages;
-  json times;
-  for (auto const stage : engine::stage_times::all) {
-    auto const* const name = engine::stage_times::name(stage);
-    times[name] = result.times[stage];
-    stages +=
-        (stages.empty() ? "" : ", ") + std::string{name} + " " + fixed(100 * result.times[stage] / result.seconds, 0) + " %";
-  }
-  out.say("time: " + stages + "; memory: " + megabytes(static_cast<std::uint64_t>(result.state_bytes)) + " of hidden states, " +
-          megabytes(static_cast<std::uint64_t>(result.resident_bytes)) + " resident at most, mapped weights included");
+  out.say("time: " + shares(stages, seconds) + "; memory: " + megabytes(static_cast<std::uint64_t>(result.state_bytes)) +
+          " of hidden states, " + megabytes(static_cast<std::uint64_t>(result.resident_bytes)) +
+          " resident at most, mapped weights included");
   if (never > 0) out.say(std::to_string(never) + " experts were never chosen; they score 0");
   out.say("wrote " + o.output.path);
   out.result(
@@ -74,8 +89,8 @@ void calibrate(calibrate_options const& o, console const& out) {
        {"tokens", result.tokens},
        {"batches", result.batches},
        {"threads", result.threads},
-       {"seconds", result.seconds},
-       {"stages", times},
+       {"seconds", seconds},
+       {"stages", stages},
        {"memory",
         {{"mapped_bytes", result.mapped_bytes}, {"state_bytes", result.state_bytes}, {"resident_bytes", result.resident_bytes}}},
        {"never_chosen", never},
