@@ -6,8 +6,8 @@
 #include <cuda_runtime.h>
 
 #include <cull/cuda/context.hpp>
-#include <cull/numeric/e2m1_rounding.hpp>
 #include <cull/cuda/e2m1_table.hpp>
+#include <cull/numeric/e2m1_rounding.hpp>
 #include <cull/numeric/e4m3.hpp>
 
 // Architectures that convert e2m1 in hardware: the plain sm_100 and sm_120 do not.
@@ -147,7 +147,7 @@ struct device_context {
         : "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]), "f"(v[4]), "f"(v[5]), "f"(v[6]), "f"(v[7]));
 #else
     CULL_UNROLL_FULLY
-    for (int i = 7; i >= 0; --i) codes = codes * 16 + round_to_e2m1(v[i], fminf(fabsf(v[i]), 6.0f));
+    for (int i = 7; i >= 0; --i) codes = codes * 16 + detail::round_to_e2m1(v[i], fminf(fabsf(v[i]), 6.0f));
 #endif
     return codes;
   }
