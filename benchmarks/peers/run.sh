@@ -8,7 +8,8 @@ source cmake/packages.sh
 need_packages python3-venv
 if [[ ! -e build/peers/ready ]]; then
   python3 -m venv build/peers
-  build/peers/bin/pip install --quiet torch==2.8.0 nvidia-modelopt==0.37.0
+  # modelopt imports the last two and does not ask for them.
+  build/peers/bin/pip install --quiet torch==2.15.0 nvidia-modelopt==0.47.0 requests huggingface_hub
   touch build/peers/ready
 fi
 [[ -e out/benchmarks.json ]] && grep -q '"collector' out/benchmarks.json || benchmarks/run.sh collector
