@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NVFP4 experts with random bytes, on the host and in the tests' device memory, and what their outputs must be within.
+// NVFP4 and MXFP4 experts with random bytes, on the host and in the tests' device memory, and what their outputs must be within.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,29 @@
 
 namespace cuda_tests {
 
+/// Matrices go by the dialect of NVFP4, or by another format.
 template <class Dialect>
-using device_matrix = cull::matrix<cull::nvfp4<Dialect>, cull::device_memory>;
+struct format_named {
+  using type = cull::nvfp4<Dialect>;
+  static constexpr int least_scale = 0, greatest_scale = 0x48;
+};
+template <>
+struct format_named<cull::mxfp4> {
+  using type = cull::mxfp4;
+  static constexpr int least_scale = 0x74, greatest_scale = 0x80;
+};
+template <class Dialect>
+using format_of = typename format_named<Dialect>::type;
+template <class Dialect>
+using device_matrix = cull::matrix<format_of<Dialect>, cull::device_memory>;
 template <class Dialect>
 using device_expert = cull::gated_expert<device_matrix<Dialect>>;
 
 /// A matrix of random codes and block scales, subnormal and zero scales among them.
 template <class Dialect>
 struct random_matrix {
+  using format = format_of<Dialect>;
+  static constexpr std::int64_t group = format::group;
   std::int64_t rows, cols;
   float tensor_scale;
   std::vector<std::uint8_t> codes, scales;
@@ -37,7 +52,7 @@ struct random_matrix {
         cols(c),
         tensor_scale(m.tensor_scale),
         codes(padded(m.codes, m.rows, m.cols / 2, r, c / 2)),
-        scales(padded(m.scales, m.rows, m.cols / 16, r, c / 16)),
+        scales(padded(m.scales, m.rows, m.cols / group, r, c / group)),
         device_codes(codes),
         device_scales(scales) {}
   /// Given bytes, a tensor scale of 1.
@@ -54,29 +69,35 @@ struct random_matrix {
         cols(c),
         tensor_scale(std::is_same_v<Dialect, cull::modelopt> ? 0.011f : 97.0f),
         codes(bytes(static_cast<std::size_t>(r * c / 2), random, 0, 255)),
-        scales(bytes(static_cast<std::size_t>(r * c / 16), random, 0, 0x48)),
+        scales(bytes(static_cast<std::size_t>(r * c / group), random, format_named<Dialect>::least_scale,
+                     format_named<Dialect>::greatest_scale)),
         device_codes(codes),
         device_scales(scales) {}
 
-  cull::matrix<cull::nvfp4<Dialect>> host() const { return {{codes.data(), scales.data(), tensor_scale, cols, 1}, rows, cols}; }
-  device_matrix<Dialect> device() const {
-    return {{device_codes.data(), device_scales.data(), tensor_scale, cols, 1}, rows, cols};
-  }
+  cull::matrix<format> host() const { return {parts_at(codes.data(), scales.data()), rows, cols}; }
+  device_matrix<Dialect> device() const { return {parts_at(device_codes.data(), device_scales.data()), rows, cols}; }
   std::vector<double> values() const {
     std::vector<double> out(static_cast<std::size_t>(rows * cols));
-    double const outer = cull::nvfp4<Dialect>::outer_scale(host().parts);
+    double const outer = format::outer_scale(host().parts);
     for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t g = 0; g < cols / 16; ++g) {
-        float group[16];
-        cull::nvfp4<Dialect>::decode_group(host().parts, r, g, group);
-        for (std::int64_t i = 0; i < 16; ++i)
-          out[static_cast<std::size_t>(r * cols + 16 * g + i)] = static_cast<double>(group[i]) * outer;
+      for (std::int64_t g = 0; g < cols / group; ++g) {
+        float decoded[group];
+        format::decode_group(host().parts, r, g, decoded);
+        for (std::int64_t i = 0; i < group; ++i)
+          out[static_cast<std::size_t>(r * cols + group * g + i)] = static_cast<double>(decoded[i]) * outer;
       }
     }
     return out;
   }
 
  private:
+  typename format::parts parts_at(std::uint8_t const* codes_at, std::uint8_t const* scales_at) const {
+    if constexpr (std::is_same_v<Dialect, cull::mxfp4>) {
+      return {codes_at, scales_at, cols, 1};
+    } else {
+      return {codes_at, scales_at, tensor_scale, cols, 1};
+    }
+  }
   static std::vector<std::uint8_t> padded(std::vector<std::uint8_t> const& from, std::int64_t rows, std::int64_t bytes,
                                           std::int64_t to_rows, std::int64_t to_bytes) {
     std::vector<std::uint8_t> out(static_cast<std::size_t>(to_rows * to_bytes));
@@ -124,8 +145,8 @@ struct layer {
       e.biases.emplace(bias{values(e.gate.rows), values(width), values(hidden)});
     }
   }
-  std::vector<cull::gated_expert<cull::matrix<cull::nvfp4<Dialect>>>> host() const {
-    std::vector<cull::gated_expert<cull::matrix<cull::nvfp4<Dialect>>>> out;
+  std::vector<cull::gated_expert<cull::matrix<format_of<Dialect>>>> host() const {
+    std::vector<cull::gated_expert<cull::matrix<format_of<Dialect>>>> out;
     for (auto const& e : experts) {
       out.push_back({e.gate.host(), e.up.host(), e.down.host()});
       if (!e.biases) continue;

@@ -39,6 +39,13 @@ std::vector<entry> expert_kernels() {
       kernel_of<gate_up_tile<3, 8, silu, true, nvfp4_ragged>>(),
       kernel_of<down_tile<1, 64, store_outputs, nvfp4_ragged>>(),
       kernel_of<down_tile<3, 8, store_outputs, nvfp4_ragged>>(),
+      kernel_of<gate_up_tile<1, 64, clamped_swiglu, true, mxfp4_rows>>(),
+      kernel_of<gate_up_tile<3, 64, clamped_swiglu, true, mxfp4_rows>>(),
+      kernel_of<gate_up_tile<1, 8, clamped_swiglu, true, mxfp4_rows>>(),
+      kernel_of<down_tile<1, 64, store_outputs, mxfp4_rows>>(),
+      kernel_of<down_tile<3, 64, store_outputs, mxfp4_rows>>(),
+      kernel_of<down_tile<1, 8, store_outputs, mxfp4_rows>>(),
+      kernel_of<down_tile<1, 64, sum_squares, mxfp4_rows>>(),
       kernel_of<combine_outputs>(),
       kernel_of<finish_norms>(),
   };

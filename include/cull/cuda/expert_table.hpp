@@ -12,6 +12,7 @@
 #include <cull/cuda/tile_weights.hpp>
 #include <cull/error.hpp>
 #include <cull/expert/expert_mlp.hpp>
+#include <cull/tensor/mxfp4.hpp>
 #include <cull/tensor/nvfp4.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -104,6 +105,13 @@ struct tile_format<nvfp4<Dialect, linear>> {
   static double outer_scale(typename nvfp4<Dialect, linear>::parts const& p) {
     return static_cast<double>(Dialect::outer_scale(p.tensor_scale)) * simt::nvfp4_tile_unit;
   }
+};
+
+template <>
+struct tile_format<mxfp4> {
+  using whole = simt::mxfp4_rows;
+  using ragged = simt::mxfp4_rows;
+  static double outer_scale(mxfp4::parts const&) { return 1.0; }
 };
 
 template <class F>

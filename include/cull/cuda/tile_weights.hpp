@@ -151,6 +151,25 @@ struct nvfp4_ragged : ragged_rows<16> {
   }
 };
 
+/// MXFP4 rows of any multiple of 32 columns. A product with two factors, as none of bf16 alone takes a code from where the
+/// decoder reads it to every value: first to the code itself, then by the block's scale, exact but for what is infinity in f32
+/// too.
+struct mxfp4_rows : ragged_rows<32> {
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static std::uint32_t factor(C const&, std::uint8_t scale) {
+    auto const bits = scale == 0 ? 0x0040u : scale == 0xff ? 0x7fc0u : std::uint32_t{scale} << 7;
+    return bits * 0x10001u;
+  }
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void decode(C const& c, std::uint32_t codes, std::uint32_t factor, std::uint32_t (&out)[4]) {
+    constexpr std::uint32_t two_to_126 = 0x7e807e80u;
+    decode_8(codes, two_to_126, out,
+             [&](std::uint32_t x, std::uint32_t y) { return c.multiply_bf16x2(c.multiply_bf16x2(x, y), factor); });
+  }
+};
+
 }  // namespace simt
 
 CULL_NAMESPACE_END

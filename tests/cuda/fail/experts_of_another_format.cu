@@ -4,10 +4,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cull/cuda/on_cuda.cuh>
 #include <cull/cuda/run_experts.hpp>
-#include <cull/tensor/mxfp4.hpp>
+#include <cull/tensor/fp8.hpp>
 
 #if defined(CULL_FAIL)
-using format = cull::mxfp4;
+using format = cull::fp8_tensor;
 #else
 using format = cull::nvfp4_modelopt;
 #endif
