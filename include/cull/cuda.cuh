@@ -5,6 +5,8 @@
 #include <cull/cuda/combine.hpp>
 #include <cull/cuda/dequantize.hpp>
 #include <cull/cuda/device_buffer.hpp>
+#include <cull/cuda/expert_mlp.hpp>
+#include <cull/cuda/matmul.hpp>
 #include <cull/cuda/mdspan.cuh>
 #include <cull/cuda/observation.hpp>
 #include <cull/cuda/on_cuda.cuh>

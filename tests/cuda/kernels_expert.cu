@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cull/cuda/matmul.hpp>
 #include <cull/cuda/run_experts.hpp>
 
 #include "kernels.cuh"
@@ -46,6 +47,10 @@ std::vector<entry> expert_kernels() {
       kernel_of<down_tile<3, 64, store_outputs, mxfp4_rows>>(),
       kernel_of<down_tile<1, 8, store_outputs, mxfp4_rows>>(),
       kernel_of<down_tile<1, 64, sum_squares, mxfp4_rows>>(),
+      kernel_of<matmul_tile<1, 64, nvfp4_whole>>(),
+      kernel_of<matmul_tile<3, 64, nvfp4_ragged>>(),
+      kernel_of<matmul_tile<3, 8, nvfp4_ragged>>(),
+      kernel_of<matmul_tile<1, 64, mxfp4_rows>>(),
       kernel_of<combine_outputs>(),
       kernel_of<finish_norms>(),
   };

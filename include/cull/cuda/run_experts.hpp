@@ -17,6 +17,7 @@
 #include <cull/cuda/gate_up_tile.hpp>
 #include <cull/cuda/scratch_array.hpp>
 #include <cull/cuda/split_bf16.hpp>
+#include <cull/cuda/tile_policy.hpp>
 #include <cull/error.hpp>
 #include <cull/expert/expert_norms.hpp>
 #include <cull/expert/precision.hpp>
@@ -24,42 +25,7 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// For few tokens per expert: `run_experts<latency<bf16_precision>>(...)` runs kernels that read each weight once for up to 8
-/// tokens and are bound by that; without it kernels read it once for up to 64. Both sum in the same order and give the same bits;
-/// the choice is the type's, never the batch's.
-template <class Precision>
-struct latency : Precision {
-  using precision = Precision;
-};
-
 namespace detail {
-
-/// Planes of bf16 that activations are split into for the tensor cores: f32 exactly, or rounded to bf16.
-template <class Precision>
-inline constexpr int bf16_parts = 0;
-template <>
-inline constexpr int bf16_parts<f32_precision> = 3;
-template <>
-inline constexpr int bf16_parts<bf16_precision> = 1;
-
-/// The precision of a policy, and the tokens that its kernels take at a time.
-template <class Policy>
-struct policy_of {
-  using precision = Policy;
-  static constexpr int tokens = 64;
-};
-template <class Precision>
-struct policy_of<latency<Precision>> {
-  using precision = Precision;
-  static constexpr int tokens = 8;
-};
-
-inline unsigned block_count(std::int64_t count, std::int64_t each) {
-  auto const blocks = (count + each - 1) / each;
-  if (blocks > 0x7fffffff)
-    throw error{errc::out_of_range, "CUDA: " + std::to_string(blocks) + " blocks in a launch; split the batch"};
-  return static_cast<unsigned>(blocks);
-}
 
 /// What the kernels of one call share: the experts' table and the pairs grouped by expert, in scratch memory.
 template <tiled_format F, simt::device_executor Exec, int Tile>
@@ -165,11 +131,6 @@ struct experts_call {
   }
 };
 
-inline void check_rows(char const* what, void const* data, std::int64_t stride) {
-  if (reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 4 == 0) return;
-  throw error{errc::shape_mismatch, std::string{"run_experts: rows of "} + what + " must be aligned to 16 bytes"};
-}
-
 }  // namespace detail
 
 /// Experts in device memory: NVFP4 in either dialect, codes aligned to 8 bytes, or MXFP4, codes aligned to 16; rows of x and outputs
@@ -182,8 +143,8 @@ struct impl<run_experts_op, Exec> {
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
-    detail::check_rows("x", x.data(), x.stride());
-    detail::check_rows("the outputs", outputs.data(), outputs.stride());
+    detail::check_rows("run_experts", "x", x.data(), x.stride());
+    detail::check_rows("run_experts", "the outputs", outputs.data(), outputs.stride());
     auto const shape = detail::shape_on_device<F>(experts, x.cols());
     detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
                                                                                                      use};
@@ -201,8 +162,8 @@ void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<F, device_
                       std::int32_t first_expert, matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                       matrix_view<float, device_memory> outputs, Activation activation = {}, expert_use use = {}) {
   if (chosen.tokens() * chosen.k() == 0 || experts.empty()) return;
-  detail::check_rows("x", x.data(), x.stride());
-  detail::check_rows("the outputs", outputs.data(), outputs.stride());
+  detail::check_rows("run_experts", "x", x.data(), x.stride());
+  detail::check_rows("run_experts", "the outputs", outputs.data(), outputs.stride());
   auto const shape = detail::shape_on_device<F>(experts, x.cols());
   detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
                                                                                                    use};
@@ -219,7 +180,7 @@ struct impl<expert_norms_op, Exec> {
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
-    detail::check_rows("x", x.data(), x.stride());
+    detail::check_rows("run_experts", "x", x.data(), x.stride());
     auto const shape = detail::shape_on_device<F>(experts, x.cols());
     detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
     call.others(shape, {}, norms);
