@@ -133,9 +133,10 @@ struct experts_call {
 
 }  // namespace detail
 
-/// Experts in device memory: NVFP4 in either dialect, codes aligned to 8 bytes, or MXFP4, codes aligned to 16; rows of x and outputs
-/// aligned to 16. NVFP4 is fastest where hidden and width are multiples of 64, codes aligned to 16 bytes and scales to 4; other
-/// sizes give the bits of such padded by zeros. An id that is none gives a row of NaN. Products as `tile_product` states them.
+/// Experts in device memory: NVFP4 in either dialect, codes aligned to 8 bytes, or MXFP4, codes aligned to 16; rows of x and
+/// outputs aligned to 16. NVFP4 is fastest where hidden and width are multiples of 64, codes aligned to 16 bytes and scales to 4;
+/// other sizes give the bits of such padded by zeros. An id that is none gives a row of NaN. Products as `tile_product` states
+/// them.
 template <simt::device_executor Exec>
 struct impl<run_experts_op, Exec> {
   template <class Policy, detail::tiled_format F, class Activation>
