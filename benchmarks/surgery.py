@@ -6,7 +6,7 @@ usage: surgery.py CULL --work DIR [--pairs 20] [--gigabytes 1] [--only NAME]
 
 copy    apply (through the cache, --direct, --hash sha256) against `cp` of the files that it wrote, then fsync of each, source in the
         page cache; ratio of their times, round by round
-python  one apply against loading every tensor and saving the kept ones with Python's safetensors package, if it is there
+python  one apply against loading every tensor and saving the kept ones with Python's safetensors package and torch, if they are there
 verify  verify against reading the same bytes of source and output once, with as many threads; cached, and from the disk
 memory  largest resident set of one apply
 plan    a dry run for the model that big_model.py made, if --big names it
@@ -91,7 +91,7 @@ def python_way(model, kept, out):
     """Loads every tensor, then saves the kept ones, as a program that goes through a framework does."""
     code = f"""
 import glob, os, re, json
-from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file, save_file
 kept = json.load(open({kept!r}))["layers"]
 tensors = {{}}
 for f in sorted(glob.glob({model!r} + "/*.safetensors")): tensors.update(load_file(f))
@@ -158,8 +158,7 @@ def main():
         os.rename(keep, out)
     if wants("python"):
         try:
-            import ml_dtypes  # noqa: F401 (bfloat16 and float8 of numpy)
-            import safetensors.numpy  # noqa: F401
+            import safetensors.torch  # noqa: F401 (numpy has neither bfloat16 nor float8)
             ratios = []
             for _ in range(min(5, args.pairs)):
                 shutil.rmtree(out, ignore_errors=True)
@@ -168,7 +167,7 @@ def main():
                 shutil.rmtree(copy)
             report("speed of apply over load and save in Python", ratios)
         except ImportError:
-            print("python: needs the packages numpy, safetensors and ml_dtypes")
+            print("python: needs the packages safetensors and torch")
     if wants("verify"):
         threads = args.threads or min(4, os.cpu_count())
         ranges = [(f, 0, os.path.getsize(f)) for f in sorted(glob.glob(out + "/*.safetensors"))]
