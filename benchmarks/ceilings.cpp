@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include <cull/cpu/on_cpu.hpp>
+#include <cull/cpu/x86/amx_tiles.hpp>
 #include <cull/cpu/x86/targets.hpp>
 
 namespace benchmarks {
@@ -99,6 +100,24 @@ CULL_TARGET_AVX512_BF16 float dot_bf16(std::int64_t steps) {
   }
   return _mm512_cvtss_f32(a[0]);
 }
+
+float dot_tiles(std::int64_t steps) {
+  using cull::detail::amx_tiles;
+  alignas(64) float const zeros[16][16] = {};
+  amx_tiles::configure();
+  amx_tiles::load<4>(zeros, 64);
+  amx_tiles::load<5>(zeros, 64);
+  amx_tiles::load<6>(zeros, 64);
+  amx_tiles::load<7>(zeros, 64);
+  for (std::int64_t k = 0; k < steps; ++k) {
+    amx_tiles::add_products<0, 4, 6>();
+    amx_tiles::add_products<1, 4, 7>();
+    amx_tiles::add_products<2, 5, 6>();
+    amx_tiles::add_products<3, 5, 7>();
+  }
+  amx_tiles::release();
+  return zeros[0][0];
+}
 #endif
 
 }  // namespace
@@ -128,7 +147,10 @@ double peak_products(cull::isa level, product_kind kind, std::int64_t steps, int
   double operations = 0;
 #if CULL_X86
   float (*run)(std::int64_t) = nullptr;
-  if (level == cull::isa::avx512_bf16 && kind == product_kind::bf16) {
+  if (level == cull::isa::amx_bf16 && kind == product_kind::bf16) {
+    run = dot_tiles;
+    operations = 4 * 16 * 16 * 64;
+  } else if (level == cull::isa::avx512_bf16 && kind == product_kind::bf16) {
     run = dot_bf16;
     operations = 24 * 64;
   } else if (level >= cull::isa::avx512) {

@@ -18,7 +18,7 @@ void stream_write(std::span<std::byte> bytes, int threads);
 void copy(std::span<std::byte const> from, std::span<std::byte> to, int threads);
 
 /// Products that a kernel of the level could do at most: `steps` rounds of independent products in registers, on each thread.
-/// Returns the number of floating-point operations done. `bf16`: of bf16 pairs (isa::avx512_bf16), else FMA of f32.
+/// Returns the number of floating-point operations done. `bf16`: of bf16 pairs, from isa::avx512_bf16 on, else FMA of f32.
 enum class product_kind { f32, bf16 };
 double peak_products(cull::isa level, product_kind kind, std::int64_t steps, int threads);
 

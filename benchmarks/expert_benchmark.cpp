@@ -20,7 +20,8 @@ struct setting {
   cull::isa level;
   product_kind kind;
 };
-constexpr setting settings[] = {{"bf16/avx512_bf16", cull::isa::avx512_bf16, product_kind::bf16},
+constexpr setting settings[] = {{"bf16/amx_bf16", cull::isa::amx_bf16, product_kind::bf16},
+                                {"bf16/avx512_bf16", cull::isa::avx512_bf16, product_kind::bf16},
                                 {"f32/avx512", cull::isa::avx512, product_kind::f32},
                                 {"f32/avx2", cull::isa::avx2, product_kind::f32}};
 

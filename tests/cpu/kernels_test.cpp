@@ -45,6 +45,26 @@ float ordered_product(float const* x, float const* w, std::int64_t cols) {
   return total;
 }
 
+/// Chunks of 1024 columns, ascending; in them 32 columns at a time, 0, 4, .. 28, 1, 5, .. 31: the products at even and at odd
+/// places of that order are summed in turn, then both, then onto the chunk's sum.
+float product_in_tiles(float const* x, float const* w, std::int64_t cols) {
+  float total = 0;
+  for (std::int64_t first = 0; first < cols; first += 1024) {
+    float sum = 0;
+    for (std::int64_t k = first; k < std::min(first + 1024, cols); k += 32) {
+      float parts[2] = {};
+      for (std::int64_t place = 0; place < 32; ++place) {
+        auto const at = k + 4 * (place % 8) + place / 8;
+        float const a = at < cols ? cull::bf16::encode(x[at]).decode() : 0.0f;
+        parts[place % 2] = std::fma(a, at < cols ? w[at] : 0.0f, parts[place % 2]);
+      }
+      sum += parts[0] + parts[1];
+    }
+    total = first == 0 ? sum : total + sum;
+  }
+  return total;
+}
+
 template <class Precision, class F>
 tokens_block multiplied(cull::on_cpu exec, tokens_block const& x, cull::matrix<F> const& w) {
   auto y = empty_tokens(x.tokens, w.rows);
@@ -96,22 +116,46 @@ TEST_CASE("f32 kernels: AVX2 and AVX-512 give the same bits in every format") {
   }
 }
 
-TEST_CASE("bf16 kernel: NVFP4 weights give the bits of the same values stored as bf16 and as NVFP4 in tiles, in every batch") {
-  if (cull::best_isa() < cull::isa::avx512_bf16) return;
-  for (std::int64_t const cols : {16, 64, 80, 2048, 2064, 6144}) {
-    auto w = made<cull::nvfp4_modelopt>::weights(19, cols, 51);
-    auto const x = random_tokens(67, cols, 52);
-    auto const view = made<cull::nvfp4_modelopt>::view(w);
-    std::vector<cull::bf16> values;
-    for (auto const& v : w.decoded) values.push_back(cull::bf16::encode(static_cast<float>(v)));
-    auto plain = multiplied<cull::bf16_precision>({1}, x, cull::matrix<cull::bf16_format>{{values.data(), cols}, 19, cols});
-    for (auto& y : plain.values) y = static_cast<float>(static_cast<double>(y) * static_cast<double>(w.outer));
-    auto const direct = multiplied<cull::bf16_precision>({2}, x, view);
-    CHECK(expert_test::same_bits(direct, plain));
-    auto alone = empty_tokens(1, 19);
-    for (std::int64_t const t : {0, 1, 63, 64, 66}) {
-      cull::matmul<cull::bf16_precision>(cull::on_cpu{}, x.view().rows(t, 1), view, alone.view());
-      CHECK(expert_test::same_bits(alone.view().row(0), direct.view().row(t)));
+TEST_CASE("bf16 kernels: NVFP4 weights give the bits of the same values stored as bf16, alone and in company") {
+  for (auto const level : {cull::isa::avx512_bf16, cull::isa::amx_bf16}) {
+    if (level > cull::best_isa()) continue;
+    for (std::int64_t const cols : {16, 64, 80, 1024, 2048, 2064, 6144}) {
+      auto w = made<cull::nvfp4_modelopt>::weights(37, cols, 51);
+      auto const x = random_tokens(67, cols, 52);
+      auto const view = made<cull::nvfp4_modelopt>::view(w);
+      std::vector<cull::bf16> values;
+      for (auto const& v : w.decoded) values.push_back(cull::bf16::encode(static_cast<float>(v)));
+      auto plain =
+          multiplied<cull::bf16_precision>({1, level}, x, cull::matrix<cull::bf16_format>{{values.data(), cols}, 37, cols});
+      for (auto& y : plain.values) y = static_cast<float>(static_cast<double>(y) * static_cast<double>(w.outer));
+      auto const direct = multiplied<cull::bf16_precision>({2, level}, x, view);
+      CHECK(expert_test::same_bits(direct, plain));
+      auto alone = empty_tokens(1, 37);
+      for (std::int64_t const t : {0, 1, 31, 32, 63, 64, 66}) {
+        cull::matmul<cull::bf16_precision>(cull::on_cpu{1, level}, x.view().rows(t, 1), view, alone.view());
+        CHECK(expert_test::same_bits(alone.view().row(0), direct.view().row(t)));
+      }
+    }
+  }
+}
+
+TEST_CASE("tile kernel: the order of summation, to the bit, for whole and broken chunks, tiles and strips") {
+  if (cull::best_isa() < cull::isa::amx_bf16) return;
+  for (std::int64_t const cols : {16, 32, 48, 1008, 1024, 1040, 2080}) {
+    for (std::int64_t const rows : {1, 16, 17, 33, 64}) {
+      auto const w = made<cull::nvfp4_modelopt>::weights(rows, cols, 81);
+      auto const x = random_tokens(35, cols, 82);
+      auto const y = multiplied<cull::bf16_precision>({2, cull::isa::amx_bf16}, x, made<cull::nvfp4_modelopt>::view(w));
+      std::int64_t other = 0;
+      for (std::int64_t t = 0; t < 35; ++t) {
+        for (std::int64_t n = 0; n < rows; ++n) {
+          std::vector<float> row;
+          for (std::int64_t k = 0; k < cols; ++k) row.push_back(static_cast<float>(w.at(n, k)));
+          double const sum = product_in_tiles(x.view().row(t).data(), row.data(), cols);
+          other += y.at(t, n) != static_cast<float>(sum * static_cast<double>(w.outer)) ? 1 : 0;
+        }
+      }
+      CHECK(other == 0);
     }
   }
 }

@@ -14,7 +14,7 @@ namespace test_support {
 
 inline std::vector<cull::isa> levels() {
   std::vector<cull::isa> out;
-  for (auto const each : {cull::isa::portable, cull::isa::avx2, cull::isa::avx512, cull::isa::avx512_bf16}) {
+  for (auto const each : {cull::isa::portable, cull::isa::avx2, cull::isa::avx512, cull::isa::avx512_bf16, cull::isa::amx_bf16}) {
     if (each <= cull::best_isa()) out.push_back(each);
   }
   return out;
@@ -37,9 +37,10 @@ void at_every_level(Test const& test) {
 }
 
 /// What a product over `cols` columns may lose of the sum of its terms' magnitudes before its last rounding: f64 of up to some
-/// hundred terms, or 16 chains of f32.
+/// hundred terms, or 16 chains of f32; with tiles, of sums of 16 and then two.
 inline long double sum_error(std::int64_t cols) {
   if (current_level == cull::isa::portable) return 1e-13L;
+  if (current_level == cull::isa::amx_bf16) return static_cast<long double>(cols / 32 + 20) * 0x1p-24L;
   return static_cast<long double>(cols / 16 + 8) * 0x1p-24L;
 }
 

@@ -18,8 +18,6 @@ namespace detail {
 template <class Kernel>
 class direct_product {
  public:
-  static constexpr std::int64_t most_tokens = 4;
-
   explicit direct_product(token_panel<Kernel> const& x) : x_(x) {}
 
   template <class Source, class Finish>
@@ -37,7 +35,7 @@ class direct_product {
  private:
   template <class Source>
   void multiply(std::int64_t strip, Source const& source, float* sums) {
-    typename Kernel::element const* tokens[most_tokens] = {};
+    typename Kernel::element const* tokens[Kernel::direct_tokens] = {};
     for (std::int64_t t = 0; t < x_.tokens(); ++t) {
       tokens[t] = x_.at(t / Kernel::tokens, 0) + t % Kernel::tokens * x_.stride();
     }
@@ -54,11 +52,10 @@ class direct_product {
 template <class Kernel, class Source, class Finish>
 void multiply_strips(token_panel<Kernel> const& x, std::int64_t first, std::int64_t last, Source const& source,
                      Finish const& finish) {
-  if (x.tokens() <= direct_product<Kernel>::most_tokens && source.direct()) {
-    direct_product<Kernel>{x}.run(first, last, source, finish);
-  } else {
-    tiled_product<Kernel>{x}.run(first, last, source, finish);
+  if constexpr (Kernel::direct_tokens > 0) {
+    if (x.tokens() <= Kernel::direct_tokens && source.direct()) return direct_product<Kernel>{x}.run(first, last, source, finish);
   }
+  tiled_product<Kernel>{x}.run(first, last, source, finish);
 }
 
 }  // namespace detail

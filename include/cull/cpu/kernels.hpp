@@ -8,6 +8,7 @@
 #include <cull/config.hpp>
 #include <cull/cpu/on_cpu.hpp>
 #include <cull/cpu/row_decoder.hpp>
+#include <cull/cpu/x86/amx_bf16.hpp>
 #include <cull/cpu/x86/avx2.hpp>
 #include <cull/cpu/x86/avx512.hpp>
 #include <cull/cpu/x86/avx512_bf16.hpp>
@@ -24,6 +25,14 @@ template <class Precision, class Run>
 bool with_kernel(on_cpu const& exec, [[maybe_unused]] bool exact, [[maybe_unused]] Run&& run) {
 #if CULL_X86
   switch (exec.level()) {
+    case isa::amx_bf16:
+      if constexpr (std::is_same_v<Precision, bf16_precision>) {
+        if (exact) {
+          run.template operator()<amx_bf16_kernel>();
+          return true;
+        }
+      }
+      [[fallthrough]];
     case isa::avx512_bf16:
       if constexpr (std::is_same_v<Precision, bf16_precision>) {
         if (exact) {

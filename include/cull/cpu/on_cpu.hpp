@@ -22,7 +22,7 @@ struct on_cpu {
   using memory_space = host_memory;
 
   int threads = 1;
-  isa limit = isa::avx512_bf16;
+  isa limit = isa::amx_bf16;
   pool_ref pool = {};
 
   int thread_count() const {

@@ -43,6 +43,8 @@ class token_panel {
     for_each_index(exec, tiles(), [&](std::int64_t tile) {
       for (std::int64_t c = 0; c < columns_.chunks(); ++c) {
         for (int t = 0; t < Kernel::tokens; ++t) fill_row(tile * Kernel::tokens + t, c, at(tile, c) + t * stride(), x);
+        if constexpr (requires { Kernel::interleave(at(tile, c), stride(), columns_.padded(c)); })
+          Kernel::interleave(at(tile, c), stride(), columns_.padded(c));
       }
     });
   }

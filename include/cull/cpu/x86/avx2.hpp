@@ -23,8 +23,9 @@ struct avx2_kernel {
   static constexpr int rows = 3;
   static constexpr std::int64_t group = 32;
   static constexpr std::int64_t chunk = 1024;
-  static constexpr int strips = 2;                // whose chunks stay in L1, 24 KiB
-  static constexpr std::int64_t few_tokens = 16;  // all of whose chunks stay in L2, so that rows are read from end to end
+  static constexpr int strips = 2;                  // whose chunks stay in L1, 24 KiB
+  static constexpr std::int64_t few_tokens = 16;    // all of whose chunks stay in L2, so that rows are read from end to end
+  static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
   CULL_TARGET_AVX2 static void pack(float const* values, std::int64_t size, float* out) noexcept {
     for (std::int64_t k = 0; k < size; k += 16)

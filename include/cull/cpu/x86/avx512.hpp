@@ -25,8 +25,9 @@ struct avx512_kernel {
   static constexpr int rows = 6;
   static constexpr std::int64_t group = 16;  // columns in one permuted unit
   static constexpr std::int64_t chunk = 1024;
-  static constexpr int strips = 1;                // whose chunks stay in L1, 24 KiB
-  static constexpr std::int64_t few_tokens = 64;  // all of whose chunks stay in L2, so that rows are read from end to end
+  static constexpr int strips = 1;                  // whose chunks stay in L1, 24 KiB
+  static constexpr std::int64_t few_tokens = 64;    // all of whose chunks stay in L2, so that rows are read from end to end
+  static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
   /// `size` values, a multiple of the group, in the kernel's order.
   CULL_TARGET_AVX512 static void pack(float const* values, std::int64_t size, float* out) noexcept {

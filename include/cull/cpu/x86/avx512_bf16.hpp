@@ -22,6 +22,7 @@ struct avx512_bf16_kernel {
   static constexpr std::int64_t chunk = 2048;
   static constexpr int strips = 1;
   static constexpr std::int64_t few_tokens = 64;
+  static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
   /// `size` values, a multiple of the group, rounded to bf16 and in the kernel's order.
   CULL_TARGET_AVX512_BF16 static void pack(float const* values, std::int64_t size, std::uint16_t* out) noexcept {

@@ -8,6 +8,6 @@
 
 CULL_NAMESPACE_BEGIN
 
-inline isa best_isa() noexcept { return isa::avx512_bf16; }
+inline isa best_isa() noexcept { return isa::amx_bf16; }
 
 CULL_NAMESPACE_END
