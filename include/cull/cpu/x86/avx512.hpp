@@ -17,8 +17,8 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// f32 products on AVX-512: tiles of 4 tokens by 6 rows, one FMA chain per lane. Of every 16 columns the even lanes take the
-/// first eight and the odd lanes the others, which is how 16 codes, broadcast and shifted, lie in them: `shifts` / 4 and 8 more.
+/// f32 products on AVX-512: tiles of 4 tokens by 6 rows, one FMA chain per lane. Of every 16 columns lane 2i takes c(i) and
+/// lane 2i + 1 takes c(i) + 8, c = 0 2 1 3 4 6 5 7: as AVX2, which unpacks bytes, and AVX-512, which shifts, can decode them.
 struct avx512_kernel {
   using element = float;
   static constexpr int tokens = 4;
