@@ -17,8 +17,8 @@ CULL_NAMESPACE_BEGIN
 /// Executor: this machine's processor, with up to `threads` threads per call (0: as many as the machine has) and its best
 /// kernels, or those up to `limit`. No result depends on the number of threads. f32 products have the same bits from `isa::avx2`
 /// on; bf16 products have bits of their own with `isa::avx512_bf16` and with `isa::amx_bf16`, of which the latter is faster but
-/// for some four tokens and fewer. The threads are `pool`'s, cull's own where it names none: `on_cpu{.threads = 8, .pool = mine}`, see `pool_ref`. Nothing
-/// here calls Eigen's products or OpenMP, so no other threads are started.
+/// for some four tokens and fewer. The threads are `pool`'s, cull's own where it names none: `on_cpu{.threads = 8, .pool =
+/// mine}`, see `pool_ref`. Nothing here calls Eigen's products or OpenMP, so no other threads are started.
 struct on_cpu {
   using memory_space = host_memory;
 
