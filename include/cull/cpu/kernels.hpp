@@ -24,23 +24,19 @@ namespace detail {
 template <class Precision, class Run>
 bool with_kernel(on_cpu const& exec, [[maybe_unused]] bool exact, [[maybe_unused]] Run&& run) {
 #if CULL_X86
+  if constexpr (std::is_same_v<Precision, bf16_precision>) {
+    if (exact && exec.level() == isa::amx_bf16) {
+      run.template operator()<amx_bf16_kernel>();
+      return true;
+    }
+    if (exact && exec.level() == isa::avx512_bf16) {
+      run.template operator()<avx512_bf16_kernel>();
+      return true;
+    }
+  }
   switch (exec.level()) {
     case isa::amx_bf16:
-      if constexpr (std::is_same_v<Precision, bf16_precision>) {
-        if (exact) {
-          run.template operator()<amx_bf16_kernel>();
-          return true;
-        }
-      }
-      [[fallthrough]];
     case isa::avx512_bf16:
-      if constexpr (std::is_same_v<Precision, bf16_precision>) {
-        if (exact) {
-          run.template operator()<avx512_bf16_kernel>();
-          return true;
-        }
-      }
-      [[fallthrough]];
     case isa::avx512:
       run.template operator()<avx512_kernel>();
       return true;
