@@ -14,6 +14,7 @@ cmake --build build/benchmarks
 mkdir -p out
 build/benchmarks/benchmarks/cull_benchmarks --benchmark_filter="${1:-.}" --benchmark_min_time=1 \
   --benchmark_out=out/benchmarks.json --benchmark_out_format=json >/dev/null
+[[ -s out/benchmarks.json ]] || { echo "no benchmark has a name that matches '${1:-.}'; all names: build/benchmarks/benchmarks/cull_benchmarks --benchmark_list_tests" >&2; exit 1; }
 python3 - out/benchmarks.json <<'PY'
 import json, sys
 run = json.load(open(sys.argv[1]))

@@ -59,7 +59,8 @@ struct impl<dequantize_op, on_cpu> {
     detail::unpack_tables tables;
     for (int scale = 0; scale < 256; ++scale)
       tables.factors[scale] = packed::factor(source.parts, static_cast<std::uint8_t>(scale));
-    if constexpr (!std::is_same_v<T, float>) detail::fill_products<Kernel::layout>(tables.factors, &tables.products[0][0]);
+    if constexpr (!std::is_same_v<T, float>)
+      Kernel::template fill_products<packed::signed_scales>(tables.factors, &tables.products[0][0]);
     auto const row_bytes = target.stride() * static_cast<std::int64_t>(sizeof(T));
     bool const aligned = reinterpret_cast<std::uintptr_t>(target.data()) % 64 == 0 && row_bytes % 64 == 0;
     bool const streamed = aligned && source.rows * row_bytes >= past_caches;

@@ -27,7 +27,7 @@ enum class isa : std::uint8_t {
   portable,     ///< the reference: plain C++ in double precision
   avx2,         ///< and FMA
   avx512,       ///< F, BW, DQ, VL
-  avx512_bf16,  ///< products of bf16 pairs
+  avx512_bf16,  ///< products of bf16 pairs, and VBMI, which of cores with the former Cooper Lake alone lacks
   amx_bf16,     ///< the same on tile registers, with sums of their own
 };
 
@@ -59,7 +59,7 @@ inline isa best_isa() noexcept {
     bool const wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (!wide) return isa::avx2;
-    if (!__builtin_cpu_supports("avx512bf16")) return isa::avx512;
+    if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512vbmi")) return isa::avx512;
     return detail::may_use_amx() ? isa::amx_bf16 : isa::avx512_bf16;
   }();
   return found;

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include <cull/config.hpp>
-#include <cull/numeric/e4m3.hpp>
+#include <cull/cpu/x86/tables.hpp>
 #include <cull/numeric/e8m0.hpp>
 #include <cull/tensor/mxfp4.hpp>
 #include <cull/tensor/nvfp4.hpp>
@@ -36,6 +36,7 @@ template <class Dialect, class Layout>
 struct packed_rows<nvfp4<Dialect, Layout>> {
   using parts = typename nvfp4<Dialect, Layout>::parts;
   static constexpr bool known = true;
+  static constexpr bool signed_scales = true;
   static constexpr bool scales_in_rows = std::is_same_v<Layout, linear>;
   static constexpr std::int64_t block = 16;
 
@@ -57,7 +58,7 @@ struct packed_rows<nvfp4<Dialect, Layout>> {
   }
   /// What a code of a block is multiplied by in `dequantize`.
   static float factor(parts const& p, std::uint8_t scale) {
-    return Dialect::block_multiplier(e4m3{scale}.decode(), p.tensor_scale);
+    return Dialect::block_multiplier(e4m3_values[scale], p.tensor_scale);
   }
 
  private:
@@ -74,6 +75,7 @@ struct packed_rows<nvfp4<Dialect, Layout>> {
 template <>
 struct packed_rows<mxfp4> {
   static constexpr bool known = true;
+  static constexpr bool signed_scales = false;
   static constexpr std::int64_t block = 32;
 
   static std::uint8_t const* codes(mxfp4::parts const& p, std::int64_t row) { return p.codes + row * p.row_step * (p.cols / 2); }

@@ -13,6 +13,7 @@
 #include <cull/cpu/on_cpu.hpp>
 #include <cull/cpu/x86/pack.hpp>
 #include <cull/cpu/x86/pack_avx512.hpp>
+#include <cull/cpu/x86/pack_vbmi.hpp>
 #include <cull/tensor/quantize.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -92,6 +93,7 @@ struct impl<quantize_op, on_cpu> {
                              [[maybe_unused]] float scale, [[maybe_unused]] std::uint8_t* codes,
                              [[maybe_unused]] std::uint8_t* scales) {
 #if CULL_X86
+    if (level >= isa::avx512_bf16) return packed_by<detail::pack_vbmi, Dialect>(values, row, scale, codes, scales);
     if (level >= isa::avx512) return packed_by<detail::pack_avx512, Dialect>(values, row, scale, codes, scales);
     if (level == isa::avx2) return packed_by<detail::pack_avx2, Dialect>(values, row, scale, codes, scales);
 #endif

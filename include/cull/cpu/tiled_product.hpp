@@ -122,32 +122,23 @@ class tiled_product {
     float* const sums = sums_.reserve(strips_at_once * apart);
     for (std::int64_t strip = first_strip; strip < last_strip; strip += strips_at_once) {
       for (std::int64_t c = 0; c < chunks; ++c) {
-        for (std::int64_t s = strip; s < strip + strips_at_once; s += Kernel::strips) {
-          auto const count = std::min<std::int64_t>(Kernel::strips, strip + strips_at_once - s);
+        for (std::int64_t s = strip; s < strip + strips_at_once; ++s) {
           float* const to = sums + (s - strip) * apart;
-          run_chunk(s, count, c, first_tile, last_tile, source, to);
-          for (std::int64_t i = 0; i < count && c + 1 == chunks; ++i)
-            finish(s + i, first_tile, last_tile - first_tile, to + i * apart);
+          run_chunk(s, c, first_tile, last_tile, source, to);
+          if (c + 1 == chunks) finish(s, first_tile, last_tile - first_tile, to);
         }
       }
     }
   }
 
-  /// A tile is read once for all strips whose chunks share L1 with it.
   template <class Source>
-  void run_chunk(std::int64_t strip, std::int64_t strips, std::int64_t chunk, std::int64_t first_tile, std::int64_t last_tile,
-                 Source const& source, float* sums) {
+  void run_chunk(std::int64_t strip, std::int64_t chunk, std::int64_t first_tile, std::int64_t last_tile, Source const& source,
+                 float* sums) {
     auto const& k = x_.columns();
-    auto const strip_size = Kernel::rows * k.stride, apart = (last_tile - first_tile) * sums_size;
-    auto* const rows = rows_.reserve(Kernel::strips * strip_size);
-    for (std::int64_t r = 0; r < strips * Kernel::rows; ++r) {
-      source(strip + r / Kernel::rows, static_cast<int>(r % Kernel::rows), k.first(chunk), k.size(chunk), rows + r * k.stride);
-    }
+    auto* const rows = rows_.reserve(Kernel::rows * k.stride);
+    for (int r = 0; r < Kernel::rows; ++r) source(strip, r, k.first(chunk), k.size(chunk), rows + r * k.stride);
     for (std::int64_t tile = first_tile; tile < last_tile; ++tile, sums += sums_size) {
-      for (std::int64_t i = 0; i < strips; ++i) {
-        Kernel::multiply(x_.at(tile, chunk), k.stride, rows + i * strip_size, k.stride, k.padded(chunk), sums + i * apart,
-                         chunk == 0);
-      }
+      Kernel::multiply(x_.at(tile, chunk), k.stride, rows, k.stride, k.padded(chunk), sums, chunk == 0);
     }
   }
 

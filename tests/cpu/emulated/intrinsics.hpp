@@ -110,12 +110,33 @@ inline __m128i low_bytes(std::uint64_t mask, __m512i a) {
   auto const x = of<std::uint32_t>(a);
   return made<__m128i, std::uint8_t>(mask, [&](std::size_t i) { return x[i] & 0xffu; });
 }
-inline __m512i to_integers(std::uint64_t mask, __m512 a) {
+inline __m256i low_words(std::uint64_t mask, __m512i a) {
+  auto const x = of<std::uint32_t>(a);
+  return made<__m256i, std::uint16_t>(mask, [&](std::size_t i) { return x[i] & 0xffffu; });
+}
+template <class Round>
+__m512i to_integers(std::uint64_t mask, __m512 a, Round round) {
   auto const x = of<float>(a);
   return made<__m512i, std::int32_t>(mask, [&](std::size_t i) {
     bool const fits = x[i] >= -0x1p31f && x[i] < 0x1p31f;
-    return fits ? static_cast<std::int32_t>(std::nearbyint(x[i])) : INT32_MIN;
+    return fits ? static_cast<std::int32_t>(round(x[i])) : INT32_MIN;
   });
+}
+inline __m512i to_integers(std::uint64_t mask, __m512 a) {
+  return to_integers(mask, a, [](float x) { return std::nearbyint(x); });
+}
+inline __m512i to_integers(std::uint64_t mask, __m512 a, int rounding) {
+  bool const down = (rounding & 3) == SIMDE_MM_FROUND_TO_NEG_INF, up = (rounding & 3) == SIMDE_MM_FROUND_TO_POS_INF;
+  if (!down && !up) std::abort();  // no kernel asks for another
+  return to_integers(mask, a, [down](float x) { return down ? std::floor(x) : std::ceil(x); });
+}
+inline __m512i of_two_tables(__m512i a, __m512i index, __m512i b) {
+  auto const x = of<std::uint16_t>(a), y = of<std::uint16_t>(b), at = of<std::uint16_t>(index);
+  return made<__m512i, std::uint16_t>([&](std::size_t i) { return (at[i] & 32u ? y : x)[at[i] & 31u]; });
+}
+inline __m512i of_two_byte_tables(__m512i a, __m512i index, __m512i b) {
+  auto const x = of<std::uint8_t>(a), y = of<std::uint8_t>(b), at = of<std::uint8_t>(index);
+  return made<__m512i, std::uint8_t>([&](std::size_t i) { return (at[i] & 64u ? y : x)[at[i] & 63u]; });
 }
 inline __m512 to_floats(std::uint64_t mask, __m512i a) {
   auto const x = of<std::int32_t>(a);
@@ -145,6 +166,9 @@ inline std::uint8_t less(__m512i a, __m512i b) {
 
 }  // namespace emulated
 
+#ifndef _MM_FROUND_NO_EXC
+#define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
+#endif
 using __mmask8 = std::uint8_t;
 using __mmask16 = std::uint16_t;
 using __mmask32 = std::uint32_t;
@@ -175,6 +199,12 @@ using __mmask64 = std::uint64_t;
 #define _mm512_maskz_srlv_epi32(mask, a, n) emulated::right_by_32(mask, a, n)
 #define _mm512_maskz_cvtepu16_epi32(mask, a) emulated::widened_words(mask, a)
 #define _mm512_maskz_cvtepi32_epi8(mask, a) emulated::low_bytes(mask, a)
+#define _mm512_maskz_cvtepi32_epi16(mask, a) emulated::low_words(mask, a)
+#undef _mm512_permutex2var_epi16
+#undef _mm512_permutex2var_epi8
+#define _mm512_permutex2var_epi16(a, index, b) emulated::of_two_tables(a, index, b)
+#define _mm512_permutex2var_epi8(a, index, b) emulated::of_two_byte_tables(a, index, b)
+#define _mm512_maskz_cvt_roundps_epi32(mask, a, rounding) emulated::to_integers(mask, a, rounding)
 #define _mm512_maskz_cvtps_epi32(mask, a) emulated::to_integers(mask, a)
 #define _mm512_maskz_cvtepi32_ps(mask, a) emulated::to_floats(mask, a)
 #define _mm512_stream_si512(to, a) emulated::stream(to, a)

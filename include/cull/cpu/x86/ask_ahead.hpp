@@ -13,16 +13,27 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Asks for what comes after 128 columns, from column `k` on, of a strip's rows. Into L2: L1 holds the activations and tables of
-/// those at hand. The rows' own columns ahead would end with them, and leave where others begin to the hardware, which is late.
+/// Asks for what `rows` rows have at `at`, a step apart. Into L2: L1 holds the activations and tables of those at hand.
 template <int rows>
-inline __attribute__((always_inline)) void ask_ahead(packed_strip const& of, std::int64_t k) noexcept {
-  CULL_UNROLL(6)
-  for (int r = 0; r < rows; ++r) {
-    _mm_prefetch(reinterpret_cast<char const*>(of.codes + r * of.code_step + k / 2 + of.ahead), _MM_HINT_T1);
-    if (k % 1024 == 0)
-      _mm_prefetch(reinterpret_cast<char const*>(of.scales + r * of.scale_step + k / 16 + of.ahead / 8), _MM_HINT_T1);
-  }
+inline __attribute__((always_inline)) void ask_for_rows(std::uint8_t const* at, std::int64_t step) noexcept {
+  CULL_UNROLL(3)
+  for (int r = 0; r < rows; ++r) _mm_prefetch(reinterpret_cast<char const*>(at + r * step), _MM_HINT_T1);
+}
+
+/// What comes `of.ahead` bytes of codes after 128 columns, from column `k` on, of rows that are at `codes` and `scales` there.
+/// The rows' own columns ahead would end with them, and leave where others begin to the hardware, which is late.
+template <int rows>
+inline __attribute__((always_inline)) void ask_ahead(packed_strip const& of, std::int64_t k, std::uint8_t const* codes,
+                                                     std::uint8_t const* scales) noexcept {
+  ask_for_rows<rows>(codes + of.ahead, of.code_step);
+  if (k % 1024 == 0) ask_for_rows<rows>(scales + of.ahead / 8, of.scale_step);
+}
+
+/// The same while a piece of one row is decoded, whose `k` first columns are behind `codes` and `scales`.
+inline __attribute__((always_inline)) void ask_ahead(std::int64_t k, std::uint8_t const* codes, std::uint8_t const* scales,
+                                                     std::int64_t ahead) noexcept {
+  _mm_prefetch(reinterpret_cast<char const*>(codes + ahead), _MM_HINT_T1);
+  if (k % 1024 == 0) _mm_prefetch(reinterpret_cast<char const*>(scales + ahead / 8), _MM_HINT_T1);
 }
 
 }  // namespace detail

@@ -23,7 +23,6 @@ struct avx2_kernel {
   static constexpr int rows = 3;
   static constexpr std::int64_t group = 32;
   static constexpr std::int64_t chunk = 1024;
-  static constexpr int strips = 2;                  // whose chunks stay in L1, 24 KiB
   static constexpr std::int64_t few_tokens = 16;    // all of whose chunks stay in L2, so that rows are read from end to end
   static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
@@ -35,7 +34,7 @@ struct avx2_kernel {
   CULL_TARGET_AVX2 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                             std::int64_t ahead, float* out) noexcept {
     for (std::int64_t k = 0; k < size; k += group) {
-      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
+      if (k % 128 == 0) ask_ahead(k, codes + k / 2, scales + k / 16, ahead);
       auto const first = _mm256_set1_ps(e4m3_values[scales[k / 16]]);
       auto const second = _mm256_set1_ps(e4m3_values[scales[k / 16 + 1]]);
       __m256 values[4];
@@ -121,7 +120,7 @@ struct avx2_kernel {
       for (int i = 0; i < R * T; ++i) lower[i] = upper[i] = _mm256_setzero_ps();
       auto const last = columns - first < chunk ? columns : first + chunk;
       for (std::int64_t k = first; k < last; k += group) {
-        if (k % 128 == 0) ask_ahead<R>(w, k);
+        if (k % 128 == 0) ask_ahead<R>(w, k, w.codes + k / 2, w.scales + k / 16);
         CULL_UNROLL(3)
         for (int r = 0; r < R; ++r) {
           auto const first_scale = _mm256_set1_ps(e4m3_values[w.scales[r * w.scale_step + k / 16]]);

@@ -25,7 +25,6 @@ struct avx512_kernel {
   static constexpr int rows = 6;
   static constexpr std::int64_t group = 16;  // columns in one permuted unit
   static constexpr std::int64_t chunk = 1024;
-  static constexpr int strips = 1;                  // whose chunks stay in L1, 24 KiB
   static constexpr std::int64_t few_tokens = 64;    // all of whose chunks stay in L2, so that rows are read from end to end
   static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
@@ -37,10 +36,13 @@ struct avx512_kernel {
   /// A piece of an NVFP4 row, likewise: products of code and block scale.
   CULL_TARGET_AVX512 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                               std::int64_t ahead, float* out) noexcept {
-    for (std::int64_t k = 0; k < size; k += group) {
-      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
-      _mm512_storeu_ps(out + k, unpack(codes + k / 2, scales[k / 16]));
+    std::int64_t k = 0;
+    for (; k + 128 <= size; k += 128) {
+      ask_ahead(k, codes + k / 2, scales + k / 16, ahead);
+      CULL_UNROLL(8)
+      for (int i = 0; i < 8; ++i) _mm512_storeu_ps(out + k + 16 * i, unpack(codes + k / 2 + 8 * i, scales[k / 16 + i]));
     }
+    for (; k < size; k += group) _mm512_storeu_ps(out + k, unpack(codes + k / 2, scales[k / 16]));
   }
 
   /// A block's 16 values times its scale: one permutation of the scale's products.
@@ -138,7 +140,10 @@ struct avx512_kernel {
       for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
       auto const size = columns - first < chunk ? columns - first : chunk;
       for (std::int64_t k = 0; k < size; k += group) {
-        if (k % 128 == 0) ask_ahead<rows>(w, first + k);
+        if (k % 128 == 0) {
+          ask_ahead<3>(w, k, codes, scales);
+          ask_ahead<3>(w, k, more_codes, more_scales);
+        }
         __m512 token[T];
         CULL_UNROLL(4)
         for (int t = 0; t < T; ++t) token[t] = _mm512_load_ps(x[t] + at + k);

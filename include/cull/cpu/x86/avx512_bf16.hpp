@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include <cull/config.hpp>
 #include <cull/cpu/x86/avx512.hpp>
@@ -20,7 +21,6 @@ struct avx512_bf16_kernel {
   static constexpr int rows = 6;
   static constexpr std::int64_t group = 32;
   static constexpr std::int64_t chunk = 2048;
-  static constexpr int strips = 1;
   static constexpr std::int64_t few_tokens = 64;
   static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
 
@@ -35,16 +35,19 @@ struct avx512_bf16_kernel {
   /// A piece of an NVFP4 row, likewise: products of code and block scale, which bf16 holds exactly.
   CULL_TARGET_AVX512_BF16 static void decode_nvfp4(std::uint8_t const* codes, std::uint8_t const* scales, std::int64_t size,
                                                    std::int64_t ahead, std::uint16_t* out) noexcept {
-    for (std::int64_t k = 0; k < size; k += group) {
-      if (k % 128 == 0) _mm_prefetch(reinterpret_cast<char const*>(codes + k / 2 + ahead), _MM_HINT_T0);
-      _mm512_store_si512(out + k, unpack(codes + k / 2, scales + k / 16));
+    std::int64_t k = 0;
+    for (; k + 128 <= size; k += 128) {
+      ask_ahead(k, codes + k / 2, scales + k / 16, ahead);
+      CULL_UNROLL(4)
+      for (int i = 0; i < 4; ++i) _mm512_store_si512(out + k + 32 * i, unpack(codes + k / 2 + 16 * i, scales + k / 16 + 2 * i));
     }
+    for (; k < size; k += group) _mm512_store_si512(out + k, unpack(codes + k / 2, scales + k / 16));
   }
 
   /// Two blocks of 16 values, each times its scale: one permutation of both scales' products.
   CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) __m512i unpack(std::uint8_t const* codes,
                                                                                       std::uint8_t const* scales) noexcept {
-    constexpr std::int64_t second = 0x0010001000100010;  // words 4 to 7 of every eight are of the second block
+    constexpr std::int64_t second = 0x0020002000200020;  // words 4 to 7 of every eight are of the second block
     auto const block = _mm512_set_epi64(second, 0, second, 0, second, 0, second, 0);
     auto const shifts = _mm512_set_epi64(0x000c000c000c000c, 0x000c000c000c000c, 0x0008000800080008, 0x0008000800080008,
                                          0x0004000400040004, 0x0004000400040004, 0, 0);
@@ -52,10 +55,9 @@ struct avx512_bf16_kernel {
     auto const shifted = _mm512_srlv_epi16(bytes, shifts);
     auto const index = _mm512_ternarylogic_epi64(shifted, _mm512_set1_epi16(15), block, 0xea);  // (shifted & 15) | block
     auto const* const table = bf16_of_scaled_codes.values;
-    auto const low = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[0]]));
-    auto const high = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[1]]));
-    auto const products = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
-    return _mm512_maskz_permutexvar_epi16(0xffffffff, index, products);
+    auto const first = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[0]]));
+    auto const other = _mm256_load_si256(reinterpret_cast<__m256i const*>(table[scales[1]]));
+    return _mm512_permutex2var_epi16(_mm512_castsi256_si512(first), index, _mm512_castsi256_si512(other));
   }
 
   /// Products of one to four tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
@@ -112,7 +114,10 @@ struct avx512_bf16_kernel {
       for (int i = 0; i < T * rows; ++i) a[i] = _mm512_setzero_ps();
       auto const size = columns - first < chunk ? columns - first : chunk;
       for (std::int64_t k = 0; k < size; k += group) {
-        if (k % 128 == 0) ask_ahead<rows>(w, first + k);
+        if (k % 128 == 0) {
+          ask_ahead<3>(w, k, codes, scales);
+          ask_ahead<3>(w, k, more_codes, more_scales);
+        }
         __m512i token[T];
         CULL_UNROLL(4)
         for (int t = 0; t < T; ++t) token[t] = _mm512_load_si512(x[t] + at + k);

@@ -36,6 +36,19 @@ struct pack_avx512 {
   template <class Dialect, class T>
   CULL_TARGET_AVX512 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
                                               std::uint8_t* scales) noexcept {
+    return row_by<pack_avx512, Dialect>(x, blocks, tensor_scale, codes, scales);
+  }
+
+  template <class Dialect, class T>
+  CULL_TARGET_AVX512 static void refined_codes(T const* x, std::int64_t blocks, float* divisors, std::uint8_t* codes) noexcept {
+    codes_of<Dialect, quotient::refined>(x, blocks, divisors, codes);
+  }
+
+ protected:
+  /// `row` with the `refined_codes` of a kernel, which may change the divisors.
+  template <class Kernel, class Dialect, class T>
+  CULL_TARGET_AVX512 static std::uint32_t row_by(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
+                                                 std::uint8_t* scales) noexcept {
     auto most = _mm512_setzero_si512();
     alignas(64) float divisors[blocks_at_once];
     for (std::int64_t first = 0; first < blocks; first += blocks_at_once) {
@@ -49,7 +62,7 @@ struct pack_avx512 {
         _mm512_store_ps(divisors + (b - first), divisor);
       }
       if (served == 0xffff)
-        codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes + 8 * first);
+        Kernel::template refined_codes<Dialect>(x + 16 * first, last - first, divisors, codes + 8 * first);
       else
         codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
     }
@@ -71,24 +84,28 @@ struct pack_avx512 {
     for (auto const lane : lanes) out = lane > out ? lane : out;
     return out;
   }
+  /// Half a vector a block: its first and last eight values need no shuffle to meet.
   template <class T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i amax_of_2(T const* x) noexcept {
-    auto const a = magnitude(x), b = magnitude(x + 16);
-    return larger(_mm512_maskz_unpacklo_epi32(0xffff, a, b), _mm512_maskz_unpackhi_epi32(0xffff, a, b));
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m256i amax_of_halves(T const* x) noexcept {
+    auto const size = _mm256_set1_epi32(0x7fffffff);
+    return _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(pack_avx2::load(x)), size),
+                            _mm256_and_si256(_mm256_castps_si256(pack_avx2::load(x + 8)), size));
+  }
+  template <class T>
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m256i amax_of_2(T const* x) noexcept {
+    auto const a = amax_of_halves(x), b = amax_of_halves(x + 16);
+    return _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
   }
   /// Per 128 bits one value of each of four blocks.
   template <class T>
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i amax_of_4(T const* x) noexcept {
+  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m256i amax_of_4(T const* x) noexcept {
     auto const a = amax_of_2(x), b = amax_of_2(x + 32);
-    return larger(_mm512_maskz_unpacklo_epi64(0xff, a, b), _mm512_maskz_unpackhi_epi64(0xff, a, b));
-  }
-  CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i quarters(__m512i a, __m512i b) noexcept {
-    return larger(_mm512_maskz_shuffle_i32x4(0xffff, a, b, 0x44), _mm512_maskz_shuffle_i32x4(0xffff, a, b, 0xee));
+    return _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
   }
   template <class T>
   CULL_TARGET_AVX512 static inline __attribute__((always_inline)) __m512i amax_of_16(T const* x) noexcept {
-    auto const ab = quarters(amax_of_4(x), amax_of_4(x + 64));
-    auto const cd = quarters(amax_of_4(x + 128), amax_of_4(x + 192));
+    auto const ab = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(amax_of_4(x)), amax_of_4(x + 64), 1);
+    auto const cd = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(amax_of_4(x + 128)), amax_of_4(x + 192), 1);
     return larger(_mm512_maskz_shuffle_i32x4(0xffff, ab, cd, 0x88), _mm512_maskz_shuffle_i32x4(0xffff, ab, cd, 0xdd));
   }
 

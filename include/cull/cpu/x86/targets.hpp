@@ -17,11 +17,13 @@
 #define CULL_PRAGMA(text) _Pragma(#text)
 #define CULL_UNROLL(count) CULL_PRAGMA(GCC unroll count)
 
-// Keeps three vectors where they are.
+// Keeps vectors where they are.
+#define CULL_IN_REGISTER(a) asm("" : "+v"(a))
 #define CULL_IN_REGISTERS(a, b, c) asm("" : "+x"(a), "+x"(b), "+x"(c))
 
 #define CULL_TARGET_AVX2 __attribute__((target("avx2,fma")))
 #define CULL_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define CULL_TARGET_AVX512_VBMI __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
 #define CULL_TARGET_AVX512_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 
 #endif

@@ -43,7 +43,7 @@ struct streamed_store {
 /// What rows are unpacked with, per scale byte: the factor, and for bf16 its 16 products, rounded.
 struct unpack_tables {
   alignas(64) float factors[256];
-  alignas(64) std::uint16_t products[256][16];  // their lower bytes, then their upper bytes, where `split`
+  alignas(64) std::uint16_t products[256][16];  // on AVX2 their lower bytes, then their upper bytes
 };
 
 CULL_TARGET_AVX2 inline __m256i bf16_bits_avx2(__m256 values) noexcept {
@@ -55,27 +55,40 @@ CULL_TARGET_AVX2 inline __m256i bf16_bits_avx2(__m256 values) noexcept {
   return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
 }
 
-enum class bf16_table { words, split };
+CULL_TARGET_AVX512 inline __attribute__((always_inline)) __m256i bf16_bits_avx512(__m512 values) noexcept {
+  auto const words = _mm512_castps_si512(values);
+  auto const odd = _mm512_and_si512(_mm512_maskz_srli_epi32(0xffff, words, 16), _mm512_set1_epi32(1));
+  auto const rounded = _mm512_add_epi32(_mm512_add_epi32(words, _mm512_set1_epi32(0x7fff)), odd);
+  auto const quiet = _mm512_or_si512(words, _mm512_set1_epi32(0x400000));
+  auto const either = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q), quiet);
+  return _mm512_maskz_cvtepi32_epi16(0xffff, _mm512_maskz_srli_epi32(0xffff, either, 16));
+}
 
-/// `products` [256, 16] of 256 factors. Pointers, since g++ 12 drops the call where it sees the table's own type (ipa-modref).
-template <bf16_table Layout>
-CULL_TARGET_AVX2 inline void fill_products(float const* factors, std::uint16_t* products) noexcept {
-  auto const low = _mm256_loadu_ps(e2m1_values.data()), high = _mm256_loadu_ps(e2m1_values.data() + 8);
-  for (int scale = 0; scale < 256; ++scale, products += 16) {
-    auto const factor = _mm256_set1_ps(factors[scale]);
-    auto const packed =
-        _mm256_packus_epi32(bf16_bits_avx2(_mm256_mul_ps(low, factor)), bf16_bits_avx2(_mm256_mul_ps(high, factor)));
-    auto words = _mm256_permute4x64_epi64(packed, 0xd8);
-    if constexpr (Layout == bf16_table::split) {
-      auto const bytes = _mm256_packus_epi16(_mm256_and_si256(words, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(words, 8));
-      words = _mm256_permute4x64_epi64(bytes, 0xd8);
-    }
-    _mm256_store_si256(reinterpret_cast<__m256i*>(products), words);
+/// Ends a table of which the upper half is the lower with other signs: of 256 rows of 16 words.
+CULL_TARGET_AVX2 inline void mirror(std::uint16_t* products, __m256i signs) noexcept {
+  for (int scale = 0; scale < 128; ++scale, products += 16) {
+    auto const row = _mm256_load_si256(reinterpret_cast<__m256i const*>(products));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(products + 128 * 16), _mm256_xor_si256(row, signs));
   }
 }
 
 struct unpack_avx2 {
-  static constexpr bf16_table layout = bf16_table::split;
+  /// `products` [256, 16] of 256 factors, of which the upper half are the lower ones negated where they are `Signed`. Pointers,
+  /// since g++ 12 drops the call where it sees the table's own type (ipa-modref).
+  template <bool Signed>
+  CULL_TARGET_AVX2 static void fill_products(float const* factors, std::uint16_t* products) noexcept {
+    auto const low = _mm256_loadu_ps(e2m1_values.data()), high = _mm256_loadu_ps(e2m1_values.data() + 8);
+    auto* out = products;
+    for (int scale = 0; scale < (Signed ? 128 : 256); ++scale, out += 16) {
+      auto const factor = _mm256_set1_ps(factors[scale]);
+      auto const packed =
+          _mm256_packus_epi32(bf16_bits_avx2(_mm256_mul_ps(low, factor)), bf16_bits_avx2(_mm256_mul_ps(high, factor)));
+      auto const words = _mm256_permute4x64_epi64(packed, 0xd8);
+      auto const bytes = _mm256_packus_epi16(_mm256_and_si256(words, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(words, 8));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(bytes, 0xd8));
+    }
+    if constexpr (Signed) mirror(products, _mm256_setr_epi64x(0, 0, INT64_C(-0x7f7f7f7f7f7f7f80), INT64_C(-0x7f7f7f7f7f7f7f80)));
+  }
 
   /// `pairs` pairs of 16 values.
   template <std::int64_t Block, class Store>
@@ -123,7 +136,16 @@ struct unpack_avx2 {
 };
 
 struct unpack_avx512 {
-  static constexpr bf16_table layout = bf16_table::words;
+  template <bool Signed>
+  CULL_TARGET_AVX512 static void fill_products(float const* factors, std::uint16_t* products) noexcept {
+    auto const values = _mm512_loadu_ps(e2m1_values.data());
+    auto* out = products;
+    for (int scale = 0; scale < (Signed ? 128 : 256); ++scale, out += 16) {
+      auto const bits = bf16_bits_avx512(_mm512_mul_ps(values, _mm512_set1_ps(factors[scale])));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out), bits);
+    }
+    if constexpr (Signed) mirror(products, _mm256_set1_epi16(-0x8000));
+  }
 
   template <std::int64_t Block, class Store>
   CULL_TARGET_AVX512 static void run(std::uint8_t const* codes, std::uint8_t const* scales, unpack_tables const& tables,
@@ -146,7 +168,7 @@ struct unpack_avx512 {
                                      std::int64_t pairs, std::uint16_t* out) noexcept {
     auto const nibble = _mm512_set1_epi32(0x000f000f);
     auto const block =
-        _mm512_set_epi64(0x0010001000100010, 0x0010001000100010, 0x0010001000100010, 0x0010001000100010, 0, 0, 0, 0);
+        _mm512_set_epi64(0x0020002000200020, 0x0020002000200020, 0x0020002000200020, 0x0020002000200020, 0, 0, 0, 0);
     for (std::int64_t p = 0; p < pairs; ++p, codes += 16, out += 32) {
       auto const raw = _mm_loadu_si128(reinterpret_cast<__m128i const*>(codes));
       auto const bytes = _mm512_maskz_cvtepu8_epi32(0xffff, raw);
@@ -155,8 +177,7 @@ struct unpack_avx512 {
       auto const first = scales[Block == 16 ? 2 * p : p], second = Block == 16 ? scales[2 * p + 1] : first;
       auto const low = _mm256_load_si256(reinterpret_cast<__m256i const*>(tables.products[first]));
       auto const high = _mm256_load_si256(reinterpret_cast<__m256i const*>(tables.products[second]));
-      auto const table = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
-      Store::run(out, _mm512_maskz_permutexvar_epi16(0xffffffff, index, table));
+      Store::run(out, _mm512_permutex2var_epi16(_mm512_castsi256_si512(low), index, _mm512_castsi256_si512(high)));
     }
   }
 };
