@@ -27,31 +27,50 @@ quick='-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -gline-tables-only'
 # Half the time of -O3 to compile; that optimisation changes no bit is a test of its own. The compiler's own memory is not collected: a tenth less.
 unhurried='-DCMAKE_CXX_FLAGS_RELEASE=-O1 --param ggc-min-expand=1000 --param ggc-min-heapsize=1500000'
 
-section "g++: everything"
-configure gcc g++ -DCMAKE_BUILD_TYPE=Release "$unhurried" -DCULL_BUILD_BENCHMARKS=ON
-ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
+with_gcc() {
+  section "g++: everything"
+  configure gcc g++ -DCMAKE_BUILD_TYPE=Release "$unhurried" -DCULL_BUILD_BENCHMARKS=ON
+  ctest --test-dir build/gcc --output-on-failure --no-tests=error -j "$jobs"
 
-section "files read by other people's readers"
-tests/interop/safetensors.sh build/gcc/examples/cull
-tests/data_tools/run.sh build/gcc/examples/cull
-tests/interop/malformed.sh build/gcc/tests/cull_malformed_corpus
+  section "files read by other people's readers"
+  tests/interop/safetensors.sh build/gcc/examples/cull
+  tests/data_tools/run.sh build/gcc/examples/cull
+  tests/interop/malformed.sh build/gcc/tests/cull_malformed_corpus
+}
 
-section "clang++: the program and the examples build without a warning"
-configure clang clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=None -DCULL_BUILD_TESTS=OFF
+with_clang() {
+  section "clang++: the program and the examples build without a warning"
+  configure clang clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=None -DCULL_BUILD_TESTS=OFF
 
-section "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: the library's tests"
-configure asan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=address,undefined -DCULL_BUILD_EXAMPLES=OFF \
-  '-DCULL_TEST_ROOMS=root;numeric;tensor;router;expert;saliency;selection;cpu;cuda'
-ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs"
-# Files are little arithmetic and much code: unoptimised it compiles in a third of the time, which its tests do not use up.
-configure asan-files clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "${quick/-O1/-O0}" -DCULL_SANITIZE=address,undefined \
-  -DCULL_BUILD_EXAMPLES=OFF -DCULL_TEST_ROOMS=checkpoint
-ctest --test-dir build/asan-files --output-on-failure --no-tests=error -j "$jobs"
+  section "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: the library's tests"
+  configure asan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=address,undefined -DCULL_BUILD_EXAMPLES=OFF \
+    '-DCULL_TEST_ROOMS=root;numeric;tensor;router;expert;saliency;selection;cpu;cuda'
+  ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs"
+  # Files are little arithmetic and much code: unoptimised it compiles in a third of the time, which its tests do not use up.
+  configure asan-files clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "${quick/-O1/-O0}" -DCULL_SANITIZE=address,undefined \
+    -DCULL_BUILD_EXAMPLES=OFF -DCULL_TEST_ROOMS=checkpoint
+  ctest --test-dir build/asan-files --output-on-failure --no-tests=error -j "$jobs"
 
-section "ThreadSanitizer"
-configure tsan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=thread -DCULL_BUILD_EXAMPLES=OFF \
-  '-DCULL_TEST_ROOMS=router;expert;saliency'
-ctest --test-dir build/tsan --output-on-failure --no-tests=error -j "$jobs"
+  section "ThreadSanitizer"
+  configure tsan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=thread -DCULL_BUILD_EXAMPLES=OFF \
+    '-DCULL_TEST_ROOMS=router;expert;saliency'
+  ctest --test-dir build/tsan --output-on-failure --no-tests=error -j "$jobs"
+
+  section "fuzz targets"
+  tests/fuzz/run.sh 0 "$jobs"
+}
+
+# Side by side: where one waits for its last unit or test, the other has work. What clang's says is kept until g++'s is through.
+set -m
+with_clang >build/with_clang.log 2>&1 &
+clang=$!
+set +m
+trap 'kill -- "-$clang" 2>/dev/null || true' EXIT
+with_gcc
+status=0
+wait "$clang" || status=$?
+cat build/with_clang.log
+[[ $status -eq 0 ]] || exit "$status"
 
 section "fuzzing"
 # The same inputs each time; looking for new ones is what longer runs without a seed are for.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the fuzz targets and runs each from its committed corpus: tests/fuzz/run.sh [SECONDS [AT ONCE [SEED]]]. What a run finds
 # worth keeping stays in build/fuzz/corpus; a crash leaves its input in build/fuzz/crashes and fails the script. From an empty
-# build/fuzz a seed makes the same run again; 0, the default, is another one each time.
+# build/fuzz a seed makes the same run again; 0, the default, is another one each time. 0 seconds: builds only.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-40}
@@ -12,6 +12,7 @@ mkdir -p build/fuzz/crashes
 cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=None -DCULL_WARNINGS_AS_ERRORS=ON -DCULL_FUZZ=ON -DCULL_CUDA=OFF \
   -DCULL_PRECOMPILE=OFF -DCULL_BUILD_EXAMPLES=OFF -DCULL_TEST_ROOMS=none >build/fuzz/configure.log || { cat build/fuzz/configure.log; exit 1; }
 cmake --build build/fuzz --target cull_fuzzers -j "$at_once"
+[[ $seconds -gt 0 ]] || exit 0
 
 fuzz() { # TARGET
   local target=$1 work=build/fuzz/corpus/$1
