@@ -125,7 +125,37 @@ different_quotients(border const& b) {
   return different;
 }
 
+/// Of a sixth of every mantissa and of what block scales are divided by, every mantissa too: quotients that are not the true
+/// ones.
+#if defined(__x86_64__)
+__attribute__((target("fma")))
+#endif
+std::uint32_t
+different_by_reciprocal() {
+  std::uint32_t different = 0;
+  auto const check = [&](float a, float divisor) {
+    different += cull::detail::quotient_by_reciprocal(fused{}, a, divisor, 1.0f / divisor) == a / divisor ? 0 : 1;
+  };
+  for (std::uint32_t m = 0; m < 1u << 23; m += mantissa_step) {
+    float const number = std::bit_cast<float>(0x3f800000u | m);
+    for (float const power : {0x1p-100f, 1.0f, 0x1p+127f}) check(number * power, 6.0f);
+    for (int scale = 8; scale < 16; ++scale) check(static_cast<float>(scale), number);
+    for (float const power : {0x1p-100f, 0x1p+99f}) {
+      check(0x1p-9f, number * power);
+      check(448.0f, number * power);
+    }
+  }
+  return different;
+}
+
 }  // namespace
+
+TEST_CASE("a sixth, and a block scale by any factor, by reciprocals: the true quotients") {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("fma")) return;
+#endif
+  CHECK(different_by_reciprocal() == 0);
+}
 
 TEST_CASE("a block's quotients fall on the sides of the codes' borders where true division puts them") {
 #if defined(__x86_64__)
@@ -193,6 +223,11 @@ TEST_CASE_TEMPLATE("quantize on the device: the bytes of the CPU", Dialect, cull
       check<Dialect, float>(any_numbers(512, seed), 1, seed, factor);
       check<Dialect, float>(weights(512, seed), 1, seed, factor);
     }
+    // Greatest magnitudes whose sixth is no normal number, beside others.
+    auto tiny = any_numbers(1024, seed);
+    for (std::size_t i = 0; i < tiny.size(); ++i)
+      tiny[i] = i / 16 % 3 == 0 ? 0.0f : tiny[i] * (i / 16 % 3 == 1 ? 0x1p-110f : 1.0f);
+    check<Dialect, float>(tiny, 2, seed, 0x1p+60f);
     check<Dialect, float>(std::vector<float>(64, 0.0f), 2, seed);
   }
   if constexpr (std::is_same_v<Dialect, cull::modelopt>) check<Dialect, float>(weights(64, 4), 2, 4, 0.0f);

@@ -7,12 +7,12 @@
 #include <string>
 #include <type_traits>
 
-#include <cull/numeric/block_quotient.hpp>
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/device_buffer.hpp>
 #include <cull/cuda/find_amax.hpp>
 #include <cull/cuda/source_tile.hpp>
 #include <cull/cuda/warp_tiles.hpp>
+#include <cull/numeric/block_quotient.hpp>
 #include <cull/tensor/quantize.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -26,7 +26,8 @@ struct nvfp4_target {
 
 namespace simt {
 
-/// What a dialect of NVFP4 does with a block, `factor` being its scale of the whole tensor.
+/// What a dialect of NVFP4 does with a block, `factor` being its scale of the whole tensor. Where `quick` says so the scale and
+/// the divisor have the same bits without a division.
 template <class Dialect>
 struct quantize_rule;
 
@@ -38,12 +39,22 @@ struct quantize_rule<modelopt> {
   CULL_HD static float factor_of(float amax) { return amax / 2688.0f; }
   CULL_HD float scale(float amax) const { return modelopt_block_scale(amax, factor); }
   CULL_HD float divisor(float scale) const { return scale * factor; }
+  CULL_HD static bool quick(float) { return true; }
+  template <class C>
+  CULL_HD float quick_scale(C const&, float amax) const {
+    return scale(amax);
+  }
+  template <class C>
+  CULL_HD float quick_divisor(C const&, float scale) const {
+    return divisor(scale);
+  }
   CULL_HD e2m1 code(float x, float divisor) const { return modelopt_code(x, divisor, factor); }
 };
 
 template <>
 struct quantize_rule<compressed_tensors> {
   float factor;
+  float reciprocal = 1.0f / factor;
 
   // Above, the quotient of a subnormal can be zero, and then its sign is not coded.
   static constexpr float greatest_divisor = 0.5f;
@@ -53,6 +64,21 @@ struct quantize_rule<compressed_tensors> {
   }
   CULL_HD float scale(float amax) const { return compressed_block_scale(amax, factor); }
   CULL_HD float divisor(float scale) const { return scale / factor; }
+  /// Zero, or so great that all of its quotients' rests are numbers of f32.
+  CULL_HD bool quick(float amax) const {
+    return bits_as<std::uint32_t>(amax) - 1u >= bits_as<std::uint32_t>(0x1p-100f) - 1u && factor >= 0x1p-100f &&
+           factor <= 0x1p+100f;
+  }
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD float quick_scale(C const& c, float amax) const {
+    return compressed_block_scale_of(detail::quotient_by_reciprocal(c, amax, 6.0f, 1.0f / 6.0f), factor);
+  }
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD float quick_divisor(C const& c, float scale) const {
+    return detail::quotient_by_reciprocal(c, scale, factor, reciprocal);
+  }
   CULL_HD e2m1 code(float x, float divisor) const { return compressed_code(x, divisor); }
 };
 
@@ -95,9 +121,9 @@ struct quantize_nvfp4 {
   CULL_HD bool code_tile(Ctx const& c, rule const& r, std::uint32_t row, std::uint32_t first) const {
     auto const values = tile::load(c, source, tiles.columns, row, first);
     float const amax = values.own_amax(c);
-    auto const scale = c.encode_e4m3(r.scale(amax));
-    float const divisor = r.divisor(c.decode_e4m3(scale));
-    bool const served = detail::block_quotient::serves(divisor, amax, rule::greatest_divisor);
+    auto const scale = c.encode_e4m3(r.quick_scale(c, amax));
+    float const divisor = r.quick_divisor(c, c.decode_e4m3(scale));
+    bool const served = r.quick(amax) && detail::block_quotient::serves(divisor, amax, rule::greatest_divisor);
     float const reciprocal = detail::block_quotient::reciprocal_of(c, divisor);
     auto const block = first / 16 + tile::own_block(c);
     if (block < tiles.columns / 16) c.store(scales_of(row) + block, scale, streamed{});

@@ -44,6 +44,16 @@ struct block_quotient {
   }
 };
 
+/// a / divisor, rounded to nearest, by the divisor's reciprocal, itself rounded to nearest: Markstein's sequence ("Computation of
+/// elementary functions on the IBM RISC System/6000 processor", 1990). A test tries all divisors that it is used with. Both are
+/// zero or normal numbers, and `a` * 2^-48 is one.
+CULL_EXEC_CHECK_OFF
+template <class C>
+CULL_HD float quotient_by_reciprocal(C const& c, float a, float divisor, float reciprocal) {
+  float const quotient = a * reciprocal;
+  return c.fma(c.fma(-quotient, divisor, a), reciprocal, quotient);
+}
+
 }  // namespace detail
 
 CULL_NAMESPACE_END

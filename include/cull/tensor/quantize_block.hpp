@@ -57,11 +57,14 @@ CULL_HD inline e4m3 quantize_block_modelopt(float const* x, float tensor_scale, 
   return encoded;
 }
 
-/// compressed-tensors' block scale for the greatest magnitude of a block, before it becomes e4m3, at most 448: global scale *
-/// (amax / 6), and 0.125 where that would become zero.
-CULL_HD inline float compressed_block_scale(float amax, float global_scale) noexcept {
-  float const scale = global_scale * (amax / 6.0f);
+/// compressed-tensors' block scale for a sixth of the greatest magnitude of a block, before it becomes e4m3, at most 448: global
+/// scale * sixth, and 0.125 where that would become zero.
+CULL_HD inline float compressed_block_scale_of(float sixth, float global_scale) noexcept {
+  float const scale = global_scale * sixth;
   return scale <= 0x1p-10f ? 0.125f : scale;  // half of e4m3's smallest, even as a tie
+}
+CULL_HD inline float compressed_block_scale(float amax, float global_scale) noexcept {
+  return compressed_block_scale_of(amax / 6.0f, global_scale);
 }
 
 /// compressed-tensors' code of a value, `divisor` being block scale / global scale.
