@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -17,6 +18,38 @@
 #include "simt/on_simt.hpp"
 
 namespace cuda_tests {
+
+/// What decoders of weights need of a context, with products of bf16 in f32, rounded once.
+struct decoding_context {
+  static float half_of(std::uint32_t pair, unsigned half) {
+    return cull::bf16{static_cast<std::uint16_t>(pair >> (16 * half))}.decode();
+  }
+  std::uint32_t bf16x2(float low, float high) const {
+    return std::uint32_t{cull::bf16::encode(low).bits} | std::uint32_t{cull::bf16::encode(high).bits} << 16;
+  }
+  std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) const {
+    return bf16x2(half_of(a, 0) * half_of(b, 0), half_of(a, 1) * half_of(b, 1));
+  }
+  std::uint32_t twice_bf16(std::uint32_t pair, bool upper) const { return (upper ? pair >> 16 : pair & 0xffffu) * 0x10001u; }
+  std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const { return (a & mask) | (b & ~mask); }
+  std::uint32_t ballot(bool bit, std::uint32_t) const { return bit ? 1u : 0u; }
+  float decode_e4m3(std::uint8_t bits) const { return cull::simt::decode_e4m3_by_product(bits); }
+};
+
+/// 8 codes of the `row`-th of four rows with these scales, as a tile kernel decodes them.
+template <class Decoder>
+std::array<float, 8> decoded(std::uint32_t codes, std::uint8_t const (&scales)[4], int row) {
+  decoding_context const c;
+  auto const factors = Decoder::factors_of(c, scales);
+  std::uint32_t out[4];
+  Decoder::decode(c, codes, c.twice_bf16(factors.of[row / 2], row % 2 != 0), out);
+  cull::simt::weight_registers w{};
+  for (int i = 0; i < 4; ++i) w[row / 2][i / 2][row % 2 + 2 * (i % 2)] = out[i];
+  Decoder::finish(c, factors, w);
+  std::array<float, 8> values{};
+  for (unsigned i = 0; i < 8; ++i) values[i] = c.half_of(w[row / 2][i % 4 / 2][row % 2 + 2 * (i % 2)], i / 4);
+  return values;
+}
 
 /// Matrices go by the dialect of NVFP4, or by another format.
 template <class Dialect>

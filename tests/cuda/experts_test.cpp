@@ -2,6 +2,7 @@
 // Experts on the device's kernels, run on the host: against f64 within the bound of their docs, in every order, alone and in
 // company.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -69,24 +70,19 @@ void check_against_f64(layer<Dialect> const& l, batch const& b, Factor factor, A
 }  // namespace
 
 TEST_CASE("a block of codes is decoded exactly, for every scale and code") {
-  auto const product = [](std::uint32_t a, std::uint32_t b) {
-    std::uint32_t out = 0;
-    for (unsigned half : {0u, 16u}) {
-      auto const one = [&](std::uint32_t v) { return cull::bf16{static_cast<std::uint16_t>(v >> half)}.decode(); };
-      out |= std::uint32_t{cull::bf16::encode(one(a) * one(b)).bits} << half;
-    }
-    return out;
-  };
   for (unsigned scale = 0; scale < 256; ++scale) {
-    float const raised = cull::simt::raised_scale(static_cast<std::int8_t>(scale));
-    auto const bits = std::uint32_t{cull::bf16::encode(raised).bits};
+    auto const number = cull::e4m3{static_cast<std::uint8_t>(scale)}.decode();
+    auto const by_product = cull::simt::decode_e4m3_by_product(static_cast<std::uint8_t>(scale));
+    CHECK((std::isnan(number) ? std::isnan(by_product)
+                              : std::bit_cast<std::uint32_t>(by_product) == std::bit_cast<std::uint32_t>(number)));
+    std::uint8_t scales[4] = {0x38, 0x01, 0x7e, 0xb8};
+    int const row = static_cast<int>(scale) % 4;
+    scales[row] = static_cast<std::uint8_t>(scale);
     for (unsigned code = 0; code < 16; ++code) {
       for (unsigned place = 0; place < 8; ++place) {
-        std::uint32_t out[4];
-        cull::simt::decode_8((code << (4 * place)) | (0x33333333u & ~(15u << (4 * place))), bits | (bits << 16), out, product);
-        auto const got = cull::bf16{static_cast<std::uint16_t>(out[place % 4] >> (place / 4 * 16))}.decode() * 0x1p+14f;
-        auto const expect =
-            cull::e2m1{static_cast<std::uint8_t>(code)}.decode() * cull::e4m3{static_cast<std::uint8_t>(scale)}.decode();
+        auto const codes = (code << (4 * place)) | (0xb3333333u & ~(15u << (4 * place)));
+        auto const got = decoded<cull::simt::nvfp4_decoder>(codes, scales, row)[place] * 0x1p+14f;
+        auto const expect = cull::e2m1{static_cast<std::uint8_t>(code)}.decode() * number;
         if (std::isnan(expect) ? !std::isnan(got) : got != expect) FAIL("scale ", scale, " code ", code, " place ", place);
       }
     }
@@ -429,26 +425,4 @@ TEST_CASE("outputs are combined as on the host: y in the same bits, norms in f64
     for (std::size_t h = 0; h < hidden; ++h) squares += std::pow(static_cast<double>(b.x[p * hidden + h]), 2);
     CHECK(norms.host()[p] == doctest::Approx(std::sqrt(squares)).epsilon(1e-14));
   }
-}
-
-TEST_CASE("full tiles use every byte that they move, and shared memory has no bank conflict" * doctest::skip(sanitized)) {
-  using simt_test::access_kind;
-  using simt_test::space;
-  layer<> const l{1, 512, 512};
-  batch const b{64, 512, 1, 1};
-  simt_test::memory_trace trace;
-  run<cull::bf16_precision>(l, b, {.watch = {.trace = &trace}});
-  std::size_t whole = 0;
-  for (auto const kind : {access_kind::read, access_kind::write}) {
-    CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
-    for (auto const& [at, t] : trace.by_line(space::global, kind)) {
-      // Less than a sector on average: tiles, ids and numbers of pairs.
-      if (t.bytes_used < 32 * t.requests) continue;
-      std::string const line = at.text();
-      CAPTURE(line);
-      CHECK(t.used() == 1.0);
-      ++whole;
-    }
-  }
-  CHECK(whole >= 8);  // x, codes, scales, inner in and out, outputs
 }

@@ -5,7 +5,8 @@
 #include <cull/cuda/relayout.hpp>
 #include <cull/cuda/route.hpp>
 #include <cull/cuda/select.hpp>
-#include <cull/tensor/mxfp4.hpp>
+#include <cull/tensor/fp8.hpp>
+#include <cull/tensor/gguf.hpp>
 
 #include "kernels.cuh"
 
@@ -34,13 +35,15 @@ std::vector<entry> core_kernels() {
   using cull::modelopt;
   using cull::tiled_128x4;
   return {
-      kernel_of<dequantize_nvfp4<modelopt, float>>(),
-      kernel_of<dequantize_nvfp4<modelopt, bf16>>(),
-      kernel_of<dequantize_nvfp4<modelopt, f16>>(),
-      kernel_of<dequantize_nvfp4<compressed_tensors, bf16>>(),
-      kernel_of<dequantize_groups<cull::nvfp4<modelopt, tiled_128x4>, float>>(),
+      kernel_of<dequantize_fp4<cull::nvfp4<modelopt>, float>>(),
+      kernel_of<dequantize_fp4<cull::nvfp4<modelopt>, bf16>>(),
+      kernel_of<dequantize_fp4<cull::nvfp4<modelopt>, f16>>(),
+      kernel_of<dequantize_fp4<cull::nvfp4<compressed_tensors>, bf16>>(),
+      kernel_of<dequantize_fp4<cull::nvfp4<modelopt, tiled_128x4>, bf16>>(),
+      kernel_of<dequantize_fp4<cull::mxfp4, bf16>>(),
       kernel_of<dequantize_groups<cull::nvfp4<modelopt>, bf16>>(),
-      kernel_of<dequantize_groups<cull::mxfp4, bf16>>(),
+      kernel_of<dequantize_groups<cull::fp8_tensor, float>>(),
+      kernel_of<dequantize_groups<cull::gguf_nvfp4, bf16>>(),
       kernel_of<find_amax<float>>(),
       kernel_of<find_amax<bf16>>(),
       kernel_of<quantize_nvfp4<modelopt, float>>(),

@@ -12,6 +12,7 @@
 #include <cull/cuda/relayout.hpp>
 #include <cull/cuda/route.hpp>
 #include <cull/cuda/select.hpp>
+#include <cull/tensor/fp8.hpp>
 
 #include "simt/on_simt.hpp"
 
@@ -103,6 +104,15 @@ struct dequantize {
     device_array<cull::bf16> const out{8 * 1024};
     cull::dequantize(exec,
                      cull::matrix<cull::nvfp4_modelopt, cull::device_memory>{{codes.data(), scales.data(), 1.0f, 1024}, 8, 1024},
+                     out.view(8, 1024));
+  }
+};
+struct dequantize_groups {
+  template <class Exec>
+  void operator()(Exec const& exec) const {
+    device_array<std::uint8_t> const codes{std::vector<std::uint8_t>(8 * 1024, 0x21)};
+    device_array<cull::bf16> const out{8 * 1024};
+    cull::dequantize(exec, cull::matrix<cull::fp8_tensor, cull::device_memory>{{codes.data(), 1024, 1.0f}, 8, 1024},
                      out.view(8, 1024));
   }
 };

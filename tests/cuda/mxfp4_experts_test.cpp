@@ -25,34 +25,25 @@ std::vector<float> run(std::vector<device_expert<cull::mxfp4>> const& experts, b
   return outputs.host();
 }
 
-struct products_of_bf16 {
-  std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) const {
-    std::uint32_t out = 0;
-    for (unsigned half : {0u, 16u}) {
-      auto const one = [&](std::uint32_t v) { return cull::bf16{static_cast<std::uint16_t>(v >> half)}.decode(); };
-      out |= std::uint32_t{cull::bf16::encode(one(a) * one(b)).bits} << half;
-    }
-    return out;
-  }
-};
-
 }  // namespace
 
-TEST_CASE("a block of codes is decoded exactly, for every scale and code") {
+TEST_CASE_TEMPLATE("a block of codes is decoded exactly, for every scale and code", Decoder, cull::simt::mxfp4_decoder,
+                   cull::simt::mxfp4_quick_decoder) {
   constexpr double values[] = {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0};
   for (unsigned scale = 0; scale < 256; ++scale) {
-    for (unsigned code = 0; code < 16; ++code) {
-      std::uint32_t out[4];
-      auto const factor = cull::simt::mxfp4_rows::factor(products_of_bf16{}, static_cast<std::uint8_t>(scale));
-      cull::simt::mxfp4_rows::decode(products_of_bf16{}, code * 0x11111111u, factor, out);
-      double const expect = std::ldexp(code < 8 ? values[code] : -values[code - 8], static_cast<int>(scale) - 127);
-      for (auto const pair : out) {
-        for (unsigned half : {0u, 16u}) {
-          auto const got = static_cast<double>(cull::bf16{static_cast<std::uint16_t>(pair >> half)}.decode());
+    for (unsigned other : {0x00u, 0x7fu, 0xffu}) {  // beside it: with small scales alone, or with great ones too
+      auto const beside = static_cast<std::uint8_t>(other);
+      int const row = static_cast<int>(scale) % 4;
+      std::uint8_t scales[4] = {beside, beside, beside, beside};
+      scales[row] = static_cast<std::uint8_t>(scale);
+      for (unsigned code = 0; code < 16; ++code) {
+        double const expect = std::ldexp(code < 8 ? values[code] : -values[code - 8], static_cast<int>(scale) - 127);
+        for (float const value : decoded<Decoder>(code * 0x11111111u, scales, row)) {
+          auto const got = static_cast<double>(value);
           bool const right = scale == 255                   ? std::isnan(got)
                              : std::abs(expect) >= 0x1p+128 ? std::isinf(got) && std::signbit(got) == std::signbit(expect)
                                                             : got == expect;
-          if (!right) FAIL("scale ", scale, " code ", code, ": ", got);
+          if (!right) FAIL("scale ", scale, " beside ", other, " code ", code, ": ", got);
         }
       }
     }

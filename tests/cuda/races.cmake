@@ -3,10 +3,11 @@
 add_executable(cull_test_cuda_races cuda/races.cpp)
 target_link_libraries(cull_test_cuda_races PRIVATE cull::cull)
 cull_own(cull_test_cuda_races)
-foreach(operation IN ITEMS dequantize quantize relayout relayout_back route add select)
+foreach(operation IN ITEMS dequantize dequantize_groups quantize relayout relayout_back route add select)
   add_test(NAME cuda.races.${operation} COMMAND cull_test_cuda_races ${operation} right)
 endforeach()
 foreach(mistake IN ITEMS "relayout without_barriers" "relayout_back without_barriers" "select without_barriers" "route without_warp_barriers"
+                         "dequantize_groups without_warp_barriers"
                          "quantize plain_atomics" "route plain_atomics" "add plain_atomics")
   separate_arguments(arguments UNIX_COMMAND "${mistake}")
   string(REPLACE " " "." name "${mistake}")

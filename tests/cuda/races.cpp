@@ -14,6 +14,7 @@ int run_on(char const* operation) {
   mutants::on_mutant<Context> const exec{mutants::on_simt{{.seed = 1}}};
   auto const is = [&](char const* name) { return std::strcmp(operation, name) == 0; };
   if (is("dequantize")) return mutants::dequantize{}(exec), 0;
+  if (is("dequantize_groups")) return mutants::dequantize_groups{}(exec), 0;
   if (is("quantize")) return mutants::quantize{}(exec), 0;
   if (is("relayout")) return mutants::relayout{}(exec), 0;
   if (is("relayout_back")) return mutants::relayout_back{}(exec), 0;

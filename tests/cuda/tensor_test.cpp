@@ -46,32 +46,57 @@ struct shape {
   std::int64_t rows, cols, row_step = 1;
 };
 
+/// Bytes of codes (with all that lies among them) and of scales beside them, and the matrix at those places.
+template <class F>
+struct stored {
+  static std::size_t code_bytes(shape s) { return static_cast<std::size_t>(s.rows * s.row_step * s.cols / 2); }
+  static std::size_t scale_bytes(shape s) {
+    if constexpr (requires { typename F::scale_layout; }) {
+      return static_cast<std::size_t>(F::scale_layout::size(s.rows * s.row_step, s.cols / 16));
+    } else {
+      return static_cast<std::size_t>(s.rows * s.row_step * s.cols / F::group);
+    }
+  }
+  static typename F::parts at(shape s, std::uint8_t const* codes, std::uint8_t const* scales) {
+    if constexpr (requires { typename F::dialect; }) {
+      return {codes, scales, 0.0031f, s.cols, s.row_step};
+    } else {
+      return {codes, scales, s.cols, s.row_step};
+    }
+  }
+};
+template <>
+struct stored<cull::fp8_tensor> {
+  static std::size_t code_bytes(shape s) { return static_cast<std::size_t>(s.rows * s.row_step * s.cols); }
+  static std::size_t scale_bytes(shape) { return 0; }
+  static cull::fp8_tensor::parts at(shape s, std::uint8_t const* codes, std::uint8_t const*) {
+    return {codes, s.cols * s.row_step, 0.37f};
+  }
+};
+template <>
+struct stored<cull::gguf_nvfp4> {
+  static std::size_t code_bytes(shape s) { return static_cast<std::size_t>(s.rows * s.row_step * s.cols / 64 * 36); }
+  static std::size_t scale_bytes(shape) { return 0; }
+  static cull::gguf_nvfp4::parts at(shape s, std::uint8_t const* codes, std::uint8_t const*) {
+    return {codes, s.cols, 0.37f, s.row_step};
+  }
+};
+
 template <class F, class T>
 void check_dequantize(shape s, std::uint64_t seed, std::int64_t extra_stride = 0) {
-  auto const stored = static_cast<std::size_t>(s.rows * s.row_step);
-  auto const cols = static_cast<std::size_t>(s.cols);
-  auto const codes = random_bytes(stored * cols / 2, seed);
-  std::size_t scale_size = stored * cols / static_cast<std::size_t>(F::group);
-  if constexpr (requires { typename F::scale_layout; }) {
-    scale_size = static_cast<std::size_t>(F::scale_layout::size(s.rows * s.row_step, s.cols / 16));
-  }
-  auto const scales = random_bytes(scale_size, seed + 1);
+  using place = stored<F>;
+  auto const codes = random_bytes(place::code_bytes(s), seed);
+  auto const scales = random_bytes(place::scale_bytes(s), seed + 1);
   device_array<std::uint8_t> const device_codes{codes}, device_scales{scales};
-  auto const parts = [&](std::uint8_t const* c, std::uint8_t const* sc) {
-    if constexpr (requires { typename F::dialect; }) {
-      return typename F::parts{c, sc, 0.0031f, s.cols, s.row_step};
-    } else {
-      return typename F::parts{c, sc, s.cols, s.row_step};
-    }
-  };
   auto const stride = s.cols + extra_stride;
   std::vector<T> expected(static_cast<std::size_t>(s.rows * stride));
-  cull::dequantize(cull::on_cpu{}, cull::matrix<F>{parts(codes.data(), scales.data()), s.rows, s.cols},
+  cull::dequantize(cull::on_cpu{}, cull::matrix<F>{place::at(s, codes.data(), scales.data()), s.rows, s.cols},
                    cull::matrix_view<T>{expected.data(), s.rows, s.cols, stride});
   device_array<T> const out{expected.size()};
   race_detector races;
   on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
-  cull::dequantize(exec, cull::matrix<F, cull::device_memory>{parts(device_codes.data(), device_scales.data()), s.rows, s.cols},
+  cull::dequantize(exec,
+                   cull::matrix<F, cull::device_memory>{place::at(s, device_codes.data(), device_scales.data()), s.rows, s.cols},
                    cull::matrix_view<T, cull::device_memory>{out.data(), s.rows, s.cols, stride});
   auto const got = out.host();
   std::int64_t different = 0;
@@ -98,6 +123,33 @@ void check_relayout(std::int64_t rows, std::int64_t blocks, std::uint64_t seed) 
   CHECK(to.host() == expected);
 }
 
+void check_whole(memory_trace const& trace) {
+  for (auto const kind : {access_kind::read, access_kind::write}) {
+    for (auto const& [at, t] : trace.by_line(space::global, kind)) {
+      std::string const line = at.text();
+      CAPTURE(line);
+      if (t.requests > 1) CHECK(t.used() == 1.0);
+    }
+    CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
+  }
+}
+
+/// 1,024 columns: whole sectors of every part.
+template <class F, class T>
+void check_dequantize_moves_whole_sectors(std::int64_t rows) {
+  shape const s{rows, 1024};
+  device_array<std::uint8_t> const codes{random_bytes(stored<F>::code_bytes(s), 1)},
+      scales{random_bytes(stored<F>::scale_bytes(s), 2)};
+  device_array<T> const out{static_cast<std::size_t>(rows * 1024)};
+  memory_trace trace;
+  cull::dequantize(on_simt{{.watch = {.trace = &trace}}},
+                   cull::matrix<F, cull::device_memory>{stored<F>::at(s, codes.data(), scales.data()), rows, 1024},
+                   out.view(rows, 1024));
+  INFO(executed_bodies::readable(typeid(F).name()), " to ", executed_bodies::readable(typeid(T).name()));
+  check_whole(trace);
+  CHECK(trace.total(space::global, access_kind::write).bytes_used == static_cast<std::uint64_t>(rows) * 1024 * sizeof(T));
+}
+
 }  // namespace
 
 TEST_CASE("dequantize on the device: the bits of the CPU, every format and type") {
@@ -108,9 +160,23 @@ TEST_CASE("dequantize on the device: the bits of the CPU, every format and type"
       check_dequantize<cull::nvfp4_modelopt, cull::f16>(s, seed);
       check_dequantize<cull::nvfp4_compressed, cull::bf16>(s, seed);
     }
-    check_dequantize<cull::nvfp4_modelopt, cull::bf16>({4, 48}, seed, 3);  // rows that are not aligned go by groups
-    check_dequantize<cull::nvfp4<cull::modelopt, cull::tiled_128x4>, float>({130, 80}, seed);
-    check_dequantize<cull::mxfp4, cull::bf16>({7, 96}, seed);
+    using tiled = cull::nvfp4<cull::modelopt, cull::tiled_128x4>;
+    check_dequantize<tiled, float>({130, 80}, seed);
+    check_dequantize<tiled, cull::bf16>({257, 48}, seed);
+    check_dequantize<tiled, cull::f16>({31, 128}, seed);
+    for (auto const s : {shape{7, 96}, shape{2, 1024}, shape{3, 1056, 2}}) {
+      check_dequantize<cull::mxfp4, float>(s, seed);
+      check_dequantize<cull::mxfp4, cull::bf16>(s, seed);
+      check_dequantize<cull::mxfp4, cull::f16>(s, seed);
+    }
+    // By groups: rows that are not aligned, every second row of tiled scales, other formats.
+    check_dequantize<cull::nvfp4_modelopt, cull::bf16>({4, 48}, seed, 3);
+    check_dequantize<cull::mxfp4, float>({3, 1088}, seed, 1);
+    check_dequantize<tiled, cull::bf16>({70, 80, 2}, seed);
+    check_dequantize<cull::fp8_tensor, float>({5, 264}, seed);
+    check_dequantize<cull::fp8_tensor, cull::f16>({5, 40}, seed);
+    check_dequantize<cull::gguf_nvfp4, cull::bf16>({3, 2112}, seed);
+    check_dequantize<cull::gguf_nvfp4, float>({3, 64, 2}, seed);
   }
 }
 
@@ -125,36 +191,24 @@ TEST_CASE("relayout on the device, both ways") {
 }
 
 TEST_CASE("full tiles use every byte that they move, and no bank of shared memory twice") {
-  auto const whole = [](memory_trace const& trace) {
-    for (auto const kind : {access_kind::read, access_kind::write}) {
-      for (auto const& [at, t] : trace.by_line(space::global, kind)) {
-        std::string const line = at.text();
-        CAPTURE(line);
-        if (t.requests > 1) CHECK(t.used() == 1.0);
-      }
-      CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
-    }
-  };
-  device_array<std::uint8_t> const codes{random_bytes(8 * 512, 1)}, scales{random_bytes(8 * 64, 2)};
-  cull::matrix<cull::nvfp4_modelopt, cull::device_memory> const m{{codes.data(), scales.data(), 1.0f, 1024}, 8, 1024};
-  {
-    memory_trace trace;
-    device_array<cull::bf16> const out{8 * 1024};
-    cull::dequantize(on_simt{{.watch = {.trace = &trace}}}, m, out.view(8, 1024));
-    whole(trace);
-  }
-  {
-    memory_trace trace;
-    device_array<float> const out{8 * 1024};
-    cull::dequantize(on_simt{{.watch = {.trace = &trace}}}, m, out.view(8, 1024));
-    whole(trace);
-  }
+  using tiled = cull::nvfp4<cull::modelopt, cull::tiled_128x4>;
+  check_dequantize_moves_whole_sectors<cull::nvfp4_modelopt, float>(8);
+  check_dequantize_moves_whole_sectors<cull::nvfp4_modelopt, cull::bf16>(8);
+  check_dequantize_moves_whole_sectors<tiled, float>(128);
+  check_dequantize_moves_whole_sectors<tiled, cull::bf16>(128);
+  check_dequantize_moves_whole_sectors<cull::mxfp4, float>(8);
+  check_dequantize_moves_whole_sectors<cull::mxfp4, cull::bf16>(8);
+  check_dequantize_moves_whole_sectors<cull::fp8_tensor, float>(4);
+  check_dequantize_moves_whole_sectors<cull::fp8_tensor, cull::bf16>(4);
+  check_dequantize_moves_whole_sectors<cull::gguf_nvfp4, float>(4);
+  check_dequantize_moves_whole_sectors<cull::gguf_nvfp4, cull::bf16>(4);
   {
     memory_trace trace;
     device_array<float> const source{random_values(8 * 1024, 3)}, tensor_scale{1};
+    device_array<std::uint8_t> const codes{8 * 512}, scales{8 * 64};
     cull::quantize(on_simt{{.watch = {.trace = &trace}}}, cull::modelopt{}, source.view(8, 1024),
                    {codes.data(), scales.data(), tensor_scale.data()}, 0.01f);
-    whole(trace);
+    check_whole(trace);
   }
   {
     memory_trace trace;
@@ -162,6 +216,6 @@ TEST_CASE("full tiles use every byte that they move, and no bank of shared memor
     device_array<std::uint8_t> const rows{random_bytes(256 * 64, 4)}, tiles{256 * 64};
     cull::relayout<cull::linear, cull::tiled_128x4>(exec, rows.view(), tiles.view(), 256, 64);
     cull::relayout<cull::tiled_128x4, cull::linear>(exec, tiles.view(), rows.view(), 256, 64);
-    whole(trace);
+    check_whole(trace);
   }
 }

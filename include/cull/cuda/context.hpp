@@ -49,15 +49,17 @@ struct grid_size {
 /// shuffle(value, lane, mask), shuffle_xor(value, bits, mask): the value of another lane; ballot(bit, mask).
 /// load, store (global, a type of 1, 2, 4, 8 or 16 bytes, aligned to it, with `cached` or `streamed`), load_shared, store_shared.
 /// atomic_add (int32, uint32, int64, uint64), atomic_max (uint32): relaxed; they return the value before.
-/// fma: one rounding. reciprocal(x): within an ulp of 1 / x, both normal; max_magnitude(most, x): the greater of `most` and |x|,
-/// numbers. copy_async<Bytes>(to shared, from global, used): 4, 8 or 16 bytes, of which those from `used` on become 0;
-/// commit_async, wait_async<N>: until at most N committed groups are under way, for this thread: a sync makes them others'.
+/// fma: one rounding; subtract: one of its own, never fused with a product. reciprocal(x): within an ulp of 1 / x, both normal;
+/// max_magnitude(most, x): the greater of `most` and |x|, numbers. copy_async<Bytes>(to shared, from global, used): 4, 8 or 16
+/// bytes, of which those from `used` on become 0; commit_async, wait_async<N>: until at most N committed groups are under way,
+/// for this thread: a sync makes them others'.
 /// mma_m16n8k16_bf16(d, a, b): d += a b by a full warp, fragments as in PTX
 /// `mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32`. unpack_e2m1(codes, out): 8 codes, lowest nibble first, to 4 words of
 /// two f16 each; pack_e2m1(values): 8 numbers to 8 codes, to nearest even, saturating;
 /// encode_e4m3(value), decode_e4m3(bits): as `e4m3`, the first of numbers; f32_of_f16(bits); bf16x2(low, high),
 /// f16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff). multiply_bf16x2(a, b): the products of two pairs of bf16,
-/// each rounded once.
+/// each rounded once; twice_bf16(pair, upper): one of a pair, twice; merge_bits(mask, a, b): a's bits where the mask has ones,
+/// else b's.
 template <class C>
 concept thread_context = std::copy_constructible<C> &&
     requires(C const& c, std::uint32_t u, std::uint32_t* pu, std::int64_t* pi, float f, float* pf, float (&d)[4],
@@ -85,6 +87,7 @@ concept thread_context = std::copy_constructible<C> &&
   { c.load_shared(pf) } -> std::same_as<float>;
   c.store_shared(pf, f);
   { c.fma(f, f, f) } -> std::same_as<float>;
+  { c.subtract(f, f) } -> std::same_as<float>;
   { c.reciprocal(f) } -> std::same_as<float>;
   { c.max_magnitude(f, f) } -> std::same_as<float>;
   c.template copy_async<16>(pf, pf, u);
@@ -99,6 +102,8 @@ concept thread_context = std::copy_constructible<C> &&
   { c.bf16x2(f, f) } -> std::same_as<std::uint32_t>;
   { c.f16x2(f, f) } -> std::same_as<std::uint32_t>;
   { c.multiply_bf16x2(u, u) } -> std::same_as<std::uint32_t>;
+  { c.twice_bf16(u, true) } -> std::same_as<std::uint32_t>;
+  { c.merge_bits(u, u, u) } -> std::same_as<std::uint32_t>;
 };
 
 /// A body that shares nothing within a block.

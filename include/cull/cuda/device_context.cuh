@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cull/cuda/context.hpp>
+#include <cull/cuda/decode_block.hpp>
 #include <cull/cuda/e2m1_table.hpp>
 #include <cull/numeric/e2m1_rounding.hpp>
 #include <cull/numeric/e4m3.hpp>
@@ -97,6 +98,7 @@ struct device_context {
 
   __device__ float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
   __device__ double fma(double a, double b, double c) const { return __fma_rn(a, b, c); }
+  __device__ float subtract(float a, float b) const { return __fsub_rn(a, b); }
   __device__ float reciprocal(float x) const {
     float result;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -166,7 +168,7 @@ struct device_context {
     asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<std::uint16_t>(bits)));
     return f32_of_f16(static_cast<std::uint16_t>(halves));
 #else
-    return e4m3{bits}.decode();
+    return decode_e4m3_by_product(bits);
 #endif
   }
   __device__ float f32_of_f16(std::uint16_t bits) const {
@@ -190,6 +192,17 @@ struct device_context {
     // Adding -0 changes no product; sm_80 has no multiplication of its own.
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
     return product;
+  }
+  // In this form it becomes part of the instruction that reads it.
+  __device__ std::uint32_t twice_bf16(std::uint32_t pair, bool upper) const {
+    std::uint32_t low, high;
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %2; mov.b32 %0, {l, l}; mov.b32 %1, {h, h}; }" : "=r"(low), "=r"(high) : "r"(pair));
+    return upper ? high : low;
+  }
+  __device__ std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const {
+    std::uint32_t merged;
+    asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(merged) : "r"(mask), "r"(a), "r"(b));
+    return merged;
   }
 
  private:

@@ -110,27 +110,45 @@ struct down_tile {
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
   CULL_HD void operator()(C const& c, Shared& s) const {
-    int const blocks_per_tile = (shape.hidden + columns - 1) / columns;
-    auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
+    auto const tile = tile_of(c);
     if (tile.rows == 0) return;
     auto const& down = experts[tile.expert].down;
-    finished done{&s,           tile,
-                  pairs,        static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * columns,
-                  shape.hidden, down.outer_scale,
-                  nullptr};
-    int const thread = static_cast<int>(c.thread());
-    auto const rows = source_rows<Weights>(done.first + thread / 2, columns / 2, done.first + columns, shape.hidden);
+    int const first = first_column(c), thread = static_cast<int>(c.thread());
+    auto const place = [&](int row) {
+      return tile_place{down, first + row, columns / Weights::sharers, first + columns, shape.hidden};
+    };
     typename product::sources from{};
     from.x = inner + thread % 8 * 8;
     from.x_part_stride = inner_part_stride;
-    for (int i = 0; i < product::token_copies; ++i) {
-      int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
-      from.x_row[i] = static_cast<std::uint32_t>(tile.first + row) * static_cast<std::uint32_t>(plane_width(shape.width) / 8);
-    }
-    from.weights = source_of(down, rows, thread, shape.wide_scales);
+    from.x_row = static_cast<std::uint32_t>(tile.first + (thread < tile.rows ? thread : 0)) *
+                 static_cast<std::uint32_t>(plane_width(shape.width) / 8);
+    from.codes = code_source_of<Weights>(thread, place);
+    from.scale_row = scale_row_of<Weights>(thread, place);
+    from.wide_scales = shape.wide_scales;
     product::run(c, s, shape.width, from);
-    done.bias = experts[tile.expert].down_bias;
-    output(c, done);
+    finish(c, s);
+  }
+
+ private:
+  CULL_HD unsigned blocks_per_tile() const { return static_cast<unsigned>((shape.hidden + columns - 1) / columns); }
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD expert_tile tile_of(C const& c) const {
+    return c.load(tiles + c.block() / blocks_per_tile());
+  }
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD int first_column(C const& c) const {
+    return static_cast<int>(c.block() % blocks_per_tile()) * columns;
+  }
+
+  /// Tile and expert are found again, so that no register keeps them through the main loop.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD void finish(C const& c, Shared& s) const {
+    auto const tile = tile_of(c);
+    auto const& expert = experts[tile.expert];
+    output(c, finished{&s, tile, pairs, first_column(c), shape.hidden, expert.down.outer_scale, expert.down_bias});
   }
 };
 

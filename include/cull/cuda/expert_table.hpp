@@ -48,27 +48,47 @@ struct expert_shape {
   bool wide_scales = true;  ///< all block scales start at multiples of 16 bytes
 };
 
-/// Row `first` of a matrix and another, `further` on, that a thread of the tile kernels copies.
-struct row_pair {
+/// Which rows of a matrix `m` the rows of a tile are: `first` is that of one of the first `Weights::apart`, and every `apart`
+/// further on in the tile there are `further` more.
+struct tile_place {
+  weight_rows const& m;
   int first;
   int further;
+  int end;   ///< the tile's last row + 1
+  int rows;  ///< of the matrix
+
+  /// Of the tile's row `number * apart` further on, or one that exists. Where matrices consist of whole stages half a tile exists
+  /// or all of it.
+  template <class Weights>
+  CULL_HD int row(int number) const {
+    int const there = first + number * further;
+    if constexpr (Weights::whole) {
+      return end <= rows ? there : first;
+    } else {
+      return there < rows ? there : rows - 1;
+    }
+  }
 };
 
-/// Rows `row` and `row + further`, or such as exist. Where matrices consist of whole stages half a tile exists or all of it, which
-/// `end`, the tile's last row + 1, tells.
-template <class Weights>
-CULL_HD row_pair source_rows(int row, int further, int end, int rows) {
-  if constexpr (Weights::whole) {
-    return {row, end <= rows ? further : 0};
-  } else {
-    int const first = row < rows ? row : rows - 1;
-    return {first, (row + further < rows ? row + further : rows - 1) - first};
+/// Where a thread's copies come from: `place(i)` tells of the tile's row i < `Weights::apart`.
+template <class Weights, class Place>
+CULL_HD typename Weights::source code_source_of(int thread, Place const& place) {
+  tile_place const at = place(thread / Weights::sharers);
+  typename Weights::source out{};
+  int const first = at.template row<Weights>(0);
+  out.codes = at.m.codes + first * at.m.code_stride + thread % Weights::sharers * (tile_layout::columns / 2 / Weights::sharers);
+  CULL_UNROLL_FULLY
+  for (int i = 1; i < Weights::sharers; ++i) {
+    out.next[i - 1] = static_cast<std::int32_t>((at.template row<Weights>(i) - first) * at.m.code_stride);
   }
+  return out;
 }
 
-CULL_HD inline weight_source source_of(weight_rows const& m, row_pair const& rows, int thread, bool wide_scales) {
-  return {m.codes + rows.first * m.code_stride + thread % 2 * 16, m.scales + rows.first * m.scale_stride,
-          static_cast<std::int32_t>(rows.further * m.code_stride), wide_scales};
+/// Where the scales of a tile's row begin.
+template <class Weights, class Place>
+CULL_HD std::uint8_t const* scale_row_of(int row, Place const& place) {
+  tile_place const at = place(row % Weights::apart);
+  return at.m.scales + at.template row<Weights>(row / Weights::apart) * at.m.scale_stride;
 }
 
 /// Experts that travel as arguments of one launch: below the 4 KiB that every device takes.
@@ -115,7 +135,9 @@ struct tile_format<mxfp4> {
 };
 
 template <class F>
-concept tiled_format = matrix_format<F> && requires { typename tile_format<F>::whole; };
+concept tiled_format = matrix_format<F> && requires {
+  typename tile_format<F>::whole;
+};
 
 template <tiled_format F>
 using device_expert = gated_expert<matrix<F, device_memory>>;
@@ -157,9 +179,10 @@ void check_on_device(device_expert<F> const& e, std::string const& name, simt::e
   }
   auto const fitting_bias = [](auto const& bias, std::int64_t size) { return bias.empty() || bias.size() == size; };
   if (!fitting_bias(e.gate_bias, e.gate.rows) || !fitting_bias(e.up_bias, s.width) || !fitting_bias(e.down_bias, s.hidden)) {
-    throw error{errc::shape_mismatch, name + ": a bias has another size than the product that it is added to: " +
-                                          std::to_string(e.gate_bias.size()) + ", " + std::to_string(e.up_bias.size()) + ", " +
-                                          std::to_string(e.down_bias.size()) + " for gate, up and down; needed are width, width, hidden"};
+    throw error{errc::shape_mismatch,
+                name + ": a bias has another size than the product that it is added to: " + std::to_string(e.gate_bias.size()) +
+                    ", " + std::to_string(e.up_bias.size()) + ", " + std::to_string(e.down_bias.size()) +
+                    " for gate, up and down; needed are width, width, hidden"};
   }
   if (!starts_at<F>(e, F::group / 2, 1)) {
     throw error{errc::unsupported_format,
@@ -194,8 +217,8 @@ void copy_table(Exec const& exec, std::span<device_expert<F> const> experts, sim
     simt::expert_batch batch{};
     for (std::size_t i = 0; i < part.size(); ++i) {
       auto const& e = part[i];
-      batch.of[i] = {rows_on_device(e.gate),  rows_on_device(e.up),  rows_on_device(e.down),
-                     e.gate_bias.data(), e.up_bias.data(), e.down_bias.data()};
+      batch.of[i] = {rows_on_device(e.gate), rows_on_device(e.up), rows_on_device(e.down),
+                     e.gate_bias.data(),     e.up_bias.data(),     e.down_bias.data()};
     }
     exec.launch(simt::grid_size{1, 1}, simt::write_experts{}, table, batch, static_cast<int>(first),
                 static_cast<int>(part.size()));

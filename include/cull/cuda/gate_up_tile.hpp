@@ -45,18 +45,18 @@ struct gate_up_tile {
     int const first = static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * channels;
     auto const& weights = experts[tile.expert];
     int const thread = static_cast<int>(c.thread());
-    auto const& m = matrix_of(weights, thread / 2);
-    // Rows 64 to 127 are as many channels further on, or not there.
-    auto const rows = source_rows<Weights>(first + channel_of(thread / 2), channels / 2, first + channels, shape.width);
+    auto const place = [&](int row) {
+      return tile_place{matrix_of(weights, row), first + channel_of(row), channels / Weights::sharers, first + channels,
+                        shape.width};
+    };
     typename product::sources from{};
     from.x = x + thread % 8 * 8;
     from.x_part_stride = x_part_stride;
-    for (int i = 0; i < product::token_copies; ++i) {
-      int const row = thread / 8 + 16 * i < tile.rows ? thread / 8 + 16 * i : 0;
-      from.x_row[i] = static_cast<std::uint32_t>(c.load(pairs + tile.first + row) / pairs_per_x_row) *
-                      static_cast<std::uint32_t>(plane_width(shape.hidden) / 8);
-    }
-    from.weights = source_of(m, rows, thread, shape.wide_scales);
+    auto const pair = c.load(pairs + tile.first + (thread < tile.rows ? thread : 0));
+    from.x_row = static_cast<std::uint32_t>(pair / pairs_per_x_row) * static_cast<std::uint32_t>(plane_width(shape.hidden) / 8);
+    from.codes = code_source_of<Weights>(thread, place);
+    from.scale_row = scale_row_of<Weights>(thread, place);
+    from.wide_scales = shape.wide_scales;
     product::run(c, s, shape.hidden, from);
     finish(c, s);
   }

@@ -44,12 +44,14 @@ struct matmul_tile {
     typename product::sources from{};
     from.x = x + thread % 8 * 8;
     from.x_part_stride = x_part_stride;
-    for (int i = 0; i < product::token_copies; ++i) {
-      int const row = thread / 8 + 16 * i < left ? thread / 8 + 16 * i : 0;
-      from.x_row[i] = static_cast<std::uint32_t>(token + row) * static_cast<std::uint32_t>(plane_width(k) / 8);
-    }
-    auto const pair = source_rows<Weights>(first + thread / 2, columns / 2, first + columns, rows);
-    from.weights = source_of(weights, pair, thread, wide_scales);
+    from.x_row =
+        static_cast<std::uint32_t>(token + (thread < left ? thread : 0)) * static_cast<std::uint32_t>(plane_width(k) / 8);
+    auto const place = [&](int row) {
+      return tile_place{weights, first + row, columns / Weights::sharers, first + columns, rows};
+    };
+    from.codes = code_source_of<Weights>(thread, place);
+    from.scale_row = scale_row_of<Weights>(thread, place);
+    from.wide_scales = wide_scales;
     product::run(c, s, k, from);
     for (int row = static_cast<int>(c.warp()); row < left; row += static_cast<int>(threads / 32)) {
       for (int column = static_cast<int>(c.lane()); column < columns && first + column < rows; column += 32) {

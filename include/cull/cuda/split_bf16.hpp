@@ -24,8 +24,8 @@ CULL_HD void store_split(C const& c, std::uint16_t* to, std::int64_t stride, flo
     c.store(reinterpret_cast<pack<std::uint32_t, 2>*>(to + part * stride), words);
     CULL_UNROLL_FULLY
     for (int i = 0; i < 2; ++i) {
-      values[2 * i] = values[2 * i] - lower_as_f32(words[i]);
-      values[2 * i + 1] = values[2 * i + 1] - upper_as_f32(words[i]);
+      values[2 * i] = c.subtract(values[2 * i], lower_as_f32(words[i]));
+      values[2 * i + 1] = c.subtract(values[2 * i + 1], upper_as_f32(words[i]));
     }
   }
 }

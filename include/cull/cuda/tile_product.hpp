@@ -30,6 +30,7 @@ namespace simt {
 /// scales.
 template <int Parts, int Tokens, class Weights>
 struct tile_product {
+  using decoder = typename Weights::template decoder<Tokens>;
   static constexpr unsigned threads = 128;
   static constexpr unsigned min_blocks = Tokens < 64 ? (Parts == 1 ? 6 : 4) : Parts == 1 ? 3 : 1;
   static constexpr int tokens = Tokens;
@@ -38,7 +39,7 @@ struct tile_product {
   static constexpr int columns = tile_layout::columns;  // of a stage
   static constexpr int stages = 3;
   static constexpr int sum_stride = rows + 4;  // so that the lanes of a warp meet 32 banks, writing by token and reading by row
-  static constexpr int scale_stages = tile_layout::scale_stages;
+  static constexpr int scale_stages = Weights::scale_stages;
 
   struct Shared {
     struct staged {
@@ -50,6 +51,8 @@ struct tile_product {
       float sums[tokens][sum_stride];
     };
     tile_layout::scales scales[2];
+    std::uint8_t const* scale_rows[rows];
+    std::uint32_t x_rows[tokens];
     float squares[2][tokens];  // of the row norm
   };
 
@@ -58,16 +61,22 @@ struct tile_product {
 
   /// Where a thread's copies come from. Tokens that do not exist are others again: nobody reads their sums.
   struct sources {
-    std::uint16_t const* x;             // of row 0; planes are `plane_width(k)` wide
-    std::uint32_t x_row[token_copies];  // starts of rows thread / 8 + 16 i, in units of 16 bytes
-    std::int64_t x_part_stride;         // from plane to plane
-    weight_source weights;
+    std::uint16_t const* x;      // of row 0, at the thread's unit of a stage; planes are `plane_width(k)` wide
+    std::int64_t x_part_stride;  // from plane to plane
+    std::uint32_t x_row;         // start of token `thread`'s, in units of 16 bytes
+    typename Weights::source codes;
+    std::uint8_t const* scale_row;  // of tile row `thread`
+    bool wide_scales;               // all start at multiples of 16 bytes
   };
 
   /// Leaves finished sums, without the matrix's outer factor, at `s.sums[token][weight row]` for every thread of the block.
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
   CULL_HD static void run(C const& c, Shared& s, int k, sources const& from) {
+    // Found once, and kept where they take no register.
+    c.store_shared(&s.scale_rows[c.thread()], from.scale_row);
+    if (c.thread() < tokens) c.store_shared(&s.x_rows[c.thread()], from.x_row);
+    c.sync();
     accumulators acc{};
     int const steps = (k + columns - 1) / columns;
     for (int step = 0; step < stages - 1; ++step) {
@@ -98,15 +107,18 @@ struct tile_product {
     CULL_UNROLL_FULLY
     for (unsigned i = 0; i < token_copies; ++i) {
       if (Tokens < 16 && row >= Tokens) break;
+      auto const x_row = c.load_shared(&s.x_rows[row + 16 * i]);
       CULL_UNROLL_FULLY
       for (int part = 0; part < Parts; ++part) {
-        auto const* const x = from.x + part * from.x_part_stride +
-                              std::uint64_t{from.x_row[i] + static_cast<std::uint32_t>(step) * (columns / 8)} * 8;
+        auto const* const x =
+            from.x + part * from.x_part_stride + std::uint64_t{x_row + static_cast<std::uint32_t>(step) * (columns / 8)} * 8;
         c.template copy_async<16>(&s.in.x[stage][part][row + 16 * i][unit ^ (row & 1)], x);
       }
     }
-    Weights::fetch_codes(c, s.in.codes[stage], step, k, from.weights);
-    if (step % scale_stages == 0) Weights::fetch_scales(c, s.scales[step / scale_stages % 2], step, k, from.weights);
+    Weights::fetch_codes(c, s.in.codes[stage], step, k, from.codes);
+    if (step % scale_stages != 0) return;
+    scale_source const scales{s.scale_rows, k / Weights::group, from.wide_scales};
+    Weights::fetch_scales(c, s.scales[step / scale_stages % 2], step, scales);
   }
 
   CULL_EXEC_CHECK_OFF
@@ -115,20 +127,22 @@ struct tile_product {
     int const group = static_cast<int>(c.lane()) / 4;
     int const quad = static_cast<int>(c.lane()) % 4;
     pack<std::uint32_t, 2> codes[4];  // of rows group + 8 i
-    std::uint32_t scales[4];
+    std::uint8_t scales[4];
     CULL_UNROLL_FULLY
     for (int i = 0; i < 4; ++i) {
       int const row = 32 * static_cast<int>(c.warp()) + 8 * i + group;
       codes[i] = c.load_shared(&s.in.codes[stage][row][quad]);
-      auto const scale =
-          c.load_shared(&s.scales[step / scale_stages % 2][row][tile_layout::scale_place(group, step % scale_stages) + quad]);
-      scales[i] = Weights::factor(c, scale);
+      scales[i] = c.load_shared(&s.scales[step / scale_stages % 2][row][Weights::scale_at(group, step, quad)]);
     }
+    auto const factors = decoder::factors_of(c, scales);
     CULL_UNROLL_FULLY
     for (int half = 0; half < 2; ++half) {
-      std::uint32_t w[2][2][4];  // [16 rows][16 columns][register]
+      weight_registers w;
       CULL_UNROLL_FULLY
-      for (int i = 0; i < 4; ++i) decode_row(c, codes[i][half], scales[i], w[i / 2], i % 2);
+      for (int i = 0; i < 4; ++i) {
+        decode_row(c, codes[i][half], c.twice_bf16(factors.of[i / 2], i % 2 != 0), w[i / 2], i % 2);
+      }
+      decoder::finish(c, factors, w);
       CULL_UNROLL_FULLY
       for (int n = 0; n < Tokens / 8; ++n) {
         CULL_UNROLL_FULLY
@@ -148,9 +162,9 @@ struct tile_product {
   /// 8 codes of a block to the registers of two steps of 16 columns that belong to its row.
   CULL_EXEC_CHECK_OFF
   template <class C>
-  CULL_HD static void decode_row(C const& c, std::uint32_t codes, std::uint32_t scale, std::uint32_t (&w)[2][4], int upper) {
+  CULL_HD static void decode_row(C const& c, std::uint32_t codes, std::uint32_t factor, std::uint32_t (&w)[2][4], int upper) {
     std::uint32_t out[4];
-    Weights::decode(c, codes, scale, out);
+    decoder::decode(c, codes, factor, out);
     CULL_UNROLL_FULLY
     for (int i = 0; i < 4; ++i) w[i / 2][upper + 2 * (i % 2)] = out[i];
   }

@@ -20,8 +20,9 @@ constexpr grid_size grid_of(std::int64_t size, unsigned threads) {
   return {static_cast<unsigned>(std::clamp<std::int64_t>((size + threads - 1) / threads, 1, 1 << 20)), 1};
 }
 
-/// The tiles of a matrix, each for one whole warp.
-struct warp_tiles {
+/// The tiles of a matrix, `Width` columns of a row each, for one whole warp.
+template <int Width>
+struct tiles_of_width {
   std::uint32_t count;
   std::uint32_t columns;  // of the matrix
   divider per_row;
@@ -35,14 +36,17 @@ struct warp_tiles {
     auto const warps = c.threads() / 32;
     for (auto i = c.block() * warps + c.warp(); i < count; i += c.blocks() * warps) {
       auto const row = per_row.quotient(i);
-      work(row, (i - row * per_row.by()) * warp_tile);
+      work(row, (i - row * per_row.by()) * Width);
     }
   }
 };
 
+using warp_tiles = tiles_of_width<warp_tile>;
+
 /// Throws `errc::out_of_range` where there are 2^31 columns, or 2^31 tiles: a terabyte.
-inline warp_tiles warp_tiles_of(std::int64_t rows, std::int64_t cols) {
-  auto const per_row = (cols + warp_tile - 1) / warp_tile;
+template <int Width = warp_tile>
+tiles_of_width<Width> warp_tiles_of(std::int64_t rows, std::int64_t cols) {
+  auto const per_row = (cols + Width - 1) / Width;
   if (cols > 0x7fffffff || (per_row > 0 && rows > 0x7fffffff / per_row)) {
     throw error{errc::out_of_range, "CUDA: a matrix of 2^31 columns or 2^40 values and more; split it"};
   }

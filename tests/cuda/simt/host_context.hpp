@@ -127,6 +127,7 @@ class host_context {
 
   float fma(float a, float b, float c) const { return std::fma(a, b, c); }
   double fma(double a, double b, double c) const { return std::fma(a, b, c); }
+  float subtract(float a, float b) const { return a - b; }
   /// As far off as PTX lets `rcp.approx` be, by turns.
   float reciprocal(float x) const {
     float const nearest = 1.0f / x;
@@ -207,6 +208,8 @@ class host_context {
     return bf16x2(half_of(a, 0) * half_of(b, 0),
                   half_of(a, 1) * half_of(b, 1));  // products of two bf16 are exact in f32 or beneath it
   }
+  std::uint32_t twice_bf16(std::uint32_t pair, bool upper) const { return (upper ? pair >> 16 : pair & 0xffffu) * 0x10001u; }
+  std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const { return (a & mask) | (b & ~mask); }
 
  private:
   template <class T>
