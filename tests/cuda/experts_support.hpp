@@ -47,7 +47,9 @@ std::array<float, 8> decoded(std::uint32_t codes, std::uint8_t const (&scales)[4
   for (int i = 0; i < 4; ++i) w[row / 2][i / 2][row % 2 + 2 * (i % 2)] = out[i];
   Decoder::finish(c, factors, w);
   std::array<float, 8> values{};
-  for (unsigned i = 0; i < 8; ++i) values[i] = c.half_of(w[row / 2][i % 4 / 2][row % 2 + 2 * (i % 2)], i / 4);
+  for (int i = 0; i < 8; ++i) {
+    values[static_cast<std::size_t>(i)] = c.half_of(w[row / 2][i % 4 / 2][row % 2 + 2 * (i % 2)], static_cast<unsigned>(i) / 4);
+  }
   return values;
 }
 

@@ -55,7 +55,7 @@ sectors sectors_of_product(std::int64_t rows, std::size_t scales_at) {
   std::mt19937 random{3};
   random_matrix<Dialect> const w{rows, 1024, random};
   auto bytes = w.scales;
-  bytes.insert(bytes.begin(), static_cast<std::ptrdiff_t>(scales_at), std::uint8_t{0});
+  bytes.insert(bytes.begin(), scales_at, std::uint8_t{0});
   device_array<std::uint8_t> const scales{bytes};
   auto m = w.device();
   m.parts.scales = scales.data() + scales_at;
