@@ -171,10 +171,12 @@ def main():
     if wants("verify"):
         threads = args.threads or min(4, os.cpu_count())
         ranges = [(f, 0, os.path.getsize(f)) for f in sorted(glob.glob(out + "/*.safetensors"))]
-        share = sum(e for _, _, e in ranges)
         sources = sorted(glob.glob(model + "/*.safetensors"))
         # As many bytes of the source as verify reads: those that were kept.
-        ranges += [(f, 0, min(os.path.getsize(f), share // len(sources))) for f in sources]
+        left = sum(e for _, _, e in ranges)
+        for f in sources:
+            ranges.append((f, 0, min(os.path.getsize(f), left)))
+            left -= ranges[-1][2]
         for where in ("memory", "disk"):
             ratios = []
             for i in range(args.pairs):
