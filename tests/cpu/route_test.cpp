@@ -16,6 +16,8 @@
 
 #include "support/levels.hpp"
 
+namespace route_tests {
+
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -166,3 +168,5 @@ TEST_CASE("model router on the executor: every setting routes as its stages do, 
     }
   });
 }
+
+}  // namespace route_tests

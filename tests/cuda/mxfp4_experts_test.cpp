@@ -8,6 +8,8 @@
 
 #include "experts_support.hpp"
 
+namespace mxfp4_experts_tests {
+
 using namespace cuda_tests;
 using simt_test::device_array;
 using simt_test::on_simt;
@@ -131,3 +133,5 @@ TEST_CASE("rows that are no whole blocks are refused") {
   CHECK_THROWS_WITH_AS(run<cull::f32_precision>(l.device(), batch{1, 48, 1, 1}), doctest::Contains("multiples of 32"),
                        cull::error);
 }
+
+}  // namespace mxfp4_experts_tests

@@ -10,6 +10,8 @@
 #include "expert/matrices.hpp"
 #include "support/levels.hpp"
 
+namespace expert_mlp_tests {
+
 namespace {
 
 using cull::bf16_format;
@@ -217,3 +219,5 @@ TEST_CASE("expert_mlp: refuses shapes that do not fit") {
   CHECK(refused({5, 8}, {5, 8}, {8, 4}, 8, 8));
   CHECK(refused({5, 8}, {5, 8}, {7, 5}, 8, 8));
 }
+
+}  // namespace expert_mlp_tests

@@ -8,6 +8,8 @@
 
 #include "router/reference.hpp"
 
+namespace weigh_tests {
+
 namespace {
 
 using cull::row_part;
@@ -133,3 +135,5 @@ TEST_CASE("model_router: the bits of the stages composed, for each family's kind
                  cull::weigh_by_softmax() | cull::scale(1.5f),
              bias);
 }
+
+}  // namespace weigh_tests

@@ -17,6 +17,8 @@
 
 #include <support/safetensors_lite.hpp>
 
+namespace dialect_tests {
+
 namespace {
 
 using cull::compressed_tensors;
@@ -278,3 +280,5 @@ TEST_CASE("convert_dialect: refuses scales without a partner and partners that a
   CHECK(converted(0.5f, 2.0f) == std::nullopt);
   for (float const given : {2.5f, 0.0f, NAN, INFINITY}) CHECK(converted(0.5f, given) == errc::out_of_range);
 }
+
+}  // namespace dialect_tests

@@ -17,6 +17,8 @@
 
 #include <support/safetensors_lite.hpp>
 
+namespace foreign_format_tests {
+
 namespace {
 
 using cull::matrix;
@@ -228,3 +230,5 @@ TEST_CASE("GGUF's NVFP4 as a user's format: bytes by hand") {
     CHECK(out[56 + i] == 112.0f);
   }
 }
+
+}  // namespace foreign_format_tests

@@ -15,6 +15,8 @@
 
 #include <support/safetensors_lite.hpp>
 
+namespace gguf_tests {
+
 namespace {
 
 using cull::errc;
@@ -223,3 +225,5 @@ TEST_CASE("GGUF's conversions refuse columns that fill no block, and buffers of 
   codes.resize(63);
   CHECK(refused([&] { cull::from_gguf_mxfp4(blocks, 2, 64, codes, scales); }) == errc::shape_mismatch);
 }
+
+}  // namespace gguf_tests

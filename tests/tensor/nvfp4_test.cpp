@@ -10,6 +10,8 @@
 
 #include <support/safetensors_lite.hpp>
 
+namespace nvfp4_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -196,3 +198,5 @@ TEST_CASE("quantize and dequantize: wrong use has its error") {
         }) == cull::errc::shape_mismatch);
   CHECK(quantize(0, 32) == cull::errc::cancelled);
 }
+
+}  // namespace nvfp4_tests

@@ -13,6 +13,8 @@
 
 #include <cull/tensor.hpp>
 
+namespace storage_tests {
+
 namespace {
 
 using cull::matrix;
@@ -214,3 +216,5 @@ TEST_CASE("plain storage: every f16 and bf16, and f32, row-major, interleaved, t
                [&](auto r, auto c) { return values[static_cast<std::size_t>(c * 24 + 2 * r + 1)]; });
   CHECK(cull::f16_format::outer_scale({}) == 1.0f);
 }
+
+}  // namespace storage_tests

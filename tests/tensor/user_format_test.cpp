@@ -9,6 +9,8 @@
 #include <cull/expert.hpp>
 #include <cull/tensor.hpp>
 
+namespace user_format_tests {
+
 namespace {
 
 /// Blocks of 32 int8 with their f32 scale in front, as GGUF's Q8_0 has them (there the scale is f16).
@@ -160,3 +162,5 @@ TEST_CASE("a format that is a slice of a fused tensor of three dimensions") {
     }
   }
 }
+
+}  // namespace user_format_tests
