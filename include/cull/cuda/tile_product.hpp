@@ -18,7 +18,7 @@ namespace simt {
 /// operand: it is computed, so that its four registers lie where the instruction wants them, and the right one is loaded in
 /// place. A thread decodes whole blocks of 16 codes with their one scale: K is permuted within 64 columns so that block t of a
 /// row belongs to lane t of each four. Activations come as `Parts` planes of bf16 whose sum they are (1: rounded to bf16; 3: f32
-/// exactly), in the order of `paired_element` within 8. Both stream through shared memory by asynchronous copies, three stages of
+/// exactly), in the order of `paired_element` within 8. Both stream through shared memory by asynchronous copies in stages of
 /// 64 columns.
 ///
 /// Order of summation of an output, whatever the tile and its company: 64 columns after 64; of each, 16 at a time, columns
@@ -37,7 +37,9 @@ struct tile_product {
   static constexpr int token_copies = Tokens < 16 ? 1 : Tokens / 16;  // that a thread makes in a stage
   static constexpr int rows = tile_layout::rows;
   static constexpr int columns = tile_layout::columns;  // of a stage
-  static constexpr int stages = 3;
+  static constexpr int together = Tokens < 16 ? 2 : 1;  // stages between two barriers
+  static constexpr int turns = Tokens < 16 ? 2 : 3;     // of such in shared memory
+  static constexpr int stages = turns * together;
   static constexpr int sum_stride = rows + 4;  // so that the lanes of a warp meet 32 banks, writing by token and reading by row
   static constexpr int scale_stages = Weights::scale_stages;
 
@@ -79,19 +81,17 @@ struct tile_product {
     c.sync();
     accumulators acc{};
     int const steps = (k + columns - 1) / columns;
-    for (int step = 0; step < stages - 1; ++step) {
-      if (step < steps) fetch(c, s, step, step, k, from);
-      c.commit_async();
-    }
+    for (int turn = 0; turn < turns - 1; ++turn) fetch_turn(c, s, turn * together, turn * together, steps, k, from);
     int stage = 0;
-    for (int step = 0; step < steps; ++step) {
-      c.template wait_async<stages - 2>();
+    for (int step = 0; step < steps; step += together) {
+      c.template wait_async<turns - 2>();
       c.sync();
-      int const ahead = step + stages - 1;
-      if (ahead < steps) fetch(c, s, stage == 0 ? stages - 1 : stage - 1, ahead, k, from);
-      c.commit_async();
-      multiply(c, s, stage, step, acc);
-      stage = stage + 1 == stages ? 0 : stage + 1;
+      fetch_turn(c, s, stage == 0 ? stages - together : stage - together, step + stages - together, steps, k, from);
+      CULL_UNROLL_FULLY
+      for (int i = 0; i < together; ++i) {
+        if (i == 0 || step + i < steps) multiply(c, s, stage + i, step + i, acc);
+      }
+      stage = stage + together == stages ? 0 : stage + together;
     }
     c.sync();  // others may still read the last stage
     put(c, s, acc);
@@ -99,6 +99,24 @@ struct tile_product {
   }
 
  private:
+  /// A group of copies, of such stages as there are.
+  CULL_EXEC_CHECK_OFF
+  template <class C>
+  CULL_HD static void fetch_turn(C const& c, Shared& s, int stage, int step, int steps, int k, sources const& from) {
+    if (step < steps) {
+      fetch(c, s, stage, step, k, from);
+      if (step % scale_stages == 0) {
+        scale_source const scales{s.scale_rows, k / Weights::group, from.wide_scales};
+        Weights::fetch_scales(c, s.scales[step / scale_stages % 2], step, scales);
+      }
+    }
+    CULL_UNROLL_FULLY
+    for (int i = 1; i < together; ++i) {
+      if (step + i < steps) fetch(c, s, stage + i, step + i, k, from);
+    }
+    c.commit_async();
+  }
+
   CULL_EXEC_CHECK_OFF
   template <class C>
   CULL_HD static void fetch(C const& c, Shared& s, int stage, int step, int k, sources const& from) {
@@ -116,9 +134,6 @@ struct tile_product {
       }
     }
     Weights::fetch_codes(c, s.in.codes[stage], step, k, from.codes);
-    if (step % scale_stages != 0) return;
-    scale_source const scales{s.scale_rows, k / Weights::group, from.wide_scales};
-    Weights::fetch_scales(c, s.scales[step / scale_stages % 2], step, scales);
   }
 
   CULL_EXEC_CHECK_OFF

@@ -14,8 +14,9 @@ import subprocess
 import sys
 
 # kernel, bytes of device memory and mma in a turn of a warp; devices where the bound is not reached, with the reason in
-# docs/cuda.md. A turn is 32 blocks of a row (512 columns of NVFP4, 1,024 of MXFP4), or 64 columns of 32 weight rows.
-NVFP4, MXFP4 = 32 * (32 + 4), 32 * (32 + 2)
+# docs/cuda.md. A turn is 32 blocks of a row (512 columns of NVFP4, 1,024 of MXFP4), or 64 columns of 32 weight rows,
+# for 8 tokens 128.
+NVFP4, MXFP4 = 32 * (64 + 8), 32 * (64 + 4)
 KERNELS = [
     ("dequantize_fp4<nvfp4<modelopt, linear>, float>", 256 + 32 + 2048, 0, ()),
     ("dequantize_fp4<nvfp4<modelopt, linear>, bf16>", 256 + 32 + 1024, 0, ()),
@@ -96,7 +97,7 @@ def main_loop(instructions, labels, marker):
 def slots_of(loop, targets, every):
     """Issue slots of a turn, where block scales are copied in pieces of their rows and where by bytes or words.
 
-    Not all of the loop is in every turn. Within the fetch of a stage the block with the scales' copies, of either way, runs every
+    Not all of the loop is in every turn. Within the fetch of stages the block with the scales' copies, of either way, runs every
     `every`-th turn: branches two deep that hold two copies or more. In it a loop copies 32 times a byte or 8 times a word of each
     lane's, unrolled or not. Blocks of nothing but second products are for scales above 2, which MXFP4's trained weights have not."""
     skips = [range(i + 1, t) for i, t in targets.items() if t > i]
@@ -136,7 +137,7 @@ def main():
         flops_per_clock = 1000 * device["teraflops"] / device["gigahertz"] / quarters
         for kernel, moved, mma, excused in KERNELS:
             loop, targets = main_loop(*kernels[kernel], next(m for part, m in MARKERS if part in kernel))
-            slots, narrow = slots_of(loop, targets, 16 if "mxfp4" in kernel else 8)
+            slots, narrow = slots_of(loop, targets, (16 if "mxfp4" in kernel else 8) // (2 if ", 8, " in kernel else 1))
             memory, multiply = moved / bytes_per_clock, mma * 4096 / flops_per_clock
             needed = multiply if mma else memory
             ratio, narrow_ratio = (needed / max(s, memory, multiply) for s in (slots, narrow))
