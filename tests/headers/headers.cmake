@@ -12,9 +12,14 @@ add_executable(cull_test_headers ${header_dir}/first.cpp ${header_dir}/second.cp
 target_link_libraries(cull_test_headers PRIVATE cull::checkpoint)
 target_compile_options(cull_test_headers PRIVATE -O0)
 cull_own(cull_test_headers)
+# The compiler's own memory is not collected: a tenth less.
+set(uncollected)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(uncollected --param ggc-min-expand=1000 --param ggc-min-heapsize=1500000)
+endif()
 add_test(NAME headers.alone
-         COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/alone.py ${PROJECT_SOURCE_DIR}/include ${CMAKE_CXX_COMPILER} -Wall -Wextra
-                 -Wconversion -Werror -isystem $<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,>)
+         COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/alone.py ${PROJECT_SOURCE_DIR}/include ${CMAKE_CXX_COMPILER} ${uncollected}
+                 -Wall -Wextra -Wconversion -Werror -isystem $<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,>)
 set_tests_properties(headers.alone PROPERTIES PROCESSORS 2 COST 1000)
 add_test(NAME headers.linked_twice COMMAND cull_test_headers)
 add_test(NAME headers.rooms COMMAND bash ${CMAKE_CURRENT_LIST_DIR}/rooms.sh ${PROJECT_SOURCE_DIR})
