@@ -78,9 +78,10 @@ struct pack_vbmi : pack_avx512 {
     auto const divisor = _mm512_set1_ps(over), reciprocal = _mm512_set1_ps(over_one);
     auto const near = _mm512_mul_ps(x, reciprocal);
     auto const value = _mm512_fmadd_ps(_mm512_fnmadd_ps(near, divisor, x), reciprocal, near);
-    // Every lane: at -O0 the intrinsic is a macro whose mask is a short.
-    auto const below = _mm512_maskz_cvt_roundps_epi32(-1, value, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    auto const above = _mm512_maskz_cvt_roundps_epi32(-1, value, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    // Every lane, in a variable: at -O0 the intrinsic is a macro whose mask is a short, and a constant would change its sign.
+    __mmask16 every = 0xffff;
+    auto const below = _mm512_maskz_cvt_roundps_epi32(every, value, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    auto const above = _mm512_maskz_cvt_roundps_epi32(every, value, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
     return _mm512_add_epi32(below, above);
   }
 };
