@@ -369,3 +369,26 @@ TEST_CASE(
   CHECK(verdict_of("finite numbers").verdict == serving_verdict::bad);
   restore();
 }
+
+TEST_CASE("verify: where only a dropped MTP layer had experts, the config has none and no list of them") {
+  scratch_folder const folder;
+  std::vector<float> const numbers(8);
+  auto const data = std::as_bytes(std::span{numbers});
+  std::vector<cull::tensor_source> tensors{{"model.layers.1.mlp.gate.weight", cull::dtype::f32, {2, 2}, data.first(16)}};
+  for (std::string const expert : {"0", "1"}) {
+    for (std::string const part : {"gate_proj", "up_proj", "down_proj"})
+      tensors.push_back(
+          {"model.layers.1.mlp.experts." + expert + "." + part + ".weight", cull::dtype::bf16, {2, 2}, data.first(8)});
+  }
+  fs::create_directories(folder / "model");
+  cull::write_safetensors(folder / "model/model.safetensors", {}, tensors);
+  spill(folder / "model/config.json", R"({"model_type": "glm4_moe", "num_hidden_layers": 1, "num_nextn_predict_layers": 1,
+ "n_routed_experts": 2, "num_experts_per_tok": 1})");
+  auto const model = cull::checkpoint::open(folder / "model");
+  auto const plan = cull::parse_plan(R"({"layers": {}, "mtp": "drop"})", "plan");
+  cull::apply(model, plan, folder / "out");
+  CHECK(nlohmann::json::parse(slurp(folder / "out/config.json")) ==
+        nlohmann::json::parse(R"({"model_type": "glm4_moe", "num_hidden_layers": 1, "num_nextn_predict_layers": 0,
+ "n_routed_experts": 0, "num_experts_per_tok": 1})"));
+  CHECK(cull::find_differences(model, plan, folder / "out").failures.empty());
+}

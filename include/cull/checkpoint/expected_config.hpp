@@ -68,7 +68,8 @@ inline void set_list(checkpoint const& model, std::map<int, std::vector<int>> co
   std::set<std::size_t> numbers;
   for (auto const& [layer, ids] : kept) numbers.insert(ids.size());
   auto const before = model.expert_counts();
-  if (numbers.size() == 1 && std::set<int>(before.begin(), before.end()).size() == 1) return;
+  // No number: none but a dropped MTP layer had experts.
+  if (numbers.size() <= 1 && std::set<int>(before.begin(), before.end()).size() <= 1) return;
   auto const& key = model.family().per_layer_key;
   bool const drops = mtp.what == mtp_policy::kind::drop;
   for (bool const wants_key : {true, false}) {
