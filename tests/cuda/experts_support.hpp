@@ -32,25 +32,60 @@ struct decoding_context {
   }
   std::uint32_t twice_bf16(std::uint32_t pair, bool upper) const { return (upper ? pair >> 16 : pair & 0xffffu) * 0x10001u; }
   std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const { return (a & mask) | (b & ~mask); }
-  std::uint32_t ballot(bool bit, std::uint32_t) const { return bit ? 1u : 0u; }
-  float decode_e4m3(std::uint8_t bits) const { return cull::simt::decode_e4m3_by_product(bits); }
+  bool any(bool bit, std::uint32_t) const { return bit; }
+  std::uint32_t decode_e4m3x2(std::uint32_t pair) const {
+    auto const one = [&](std::uint32_t code) { return cull::simt::decode_e4m3_by_product(static_cast<std::uint8_t>(code)); };
+    return bf16x2(one(pair), one(pair >> 8));
+  }
+  std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) const {
+    std::uint32_t out = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+      auto const which = selector >> (4 * i) & 7u;
+      out |= ((which < 4 ? a : b) >> (8 * (which % 4)) & 0xffu) << (8 * i);
+    }
+    return out;
+  }
 };
 
-/// 8 codes of the `row`-th of four rows with these scales, as a tile kernel decodes them.
+/// 8 codes by a factor, in their order.
 template <class Decoder>
-std::array<float, 8> decoded(std::uint32_t codes, std::uint8_t const (&scales)[4], int row) {
+std::array<float, 8> decoded(std::uint32_t codes, std::uint32_t factor) {
   decoding_context const c;
-  auto const factors = Decoder::factors_of(c, scales);
   std::uint32_t out[4];
-  Decoder::decode(c, codes, c.twice_bf16(factors.of[row / 2], row % 2 != 0), out);
-  cull::simt::weight_registers w{};
-  for (int i = 0; i < 4; ++i) w[row / 2][i / 2][row % 2 + 2 * (i % 2)] = out[i];
-  Decoder::finish(c, factors, w);
+  Decoder::decode(c, codes, factor, out);
   std::array<float, 8> values{};
-  for (int i = 0; i < 8; ++i) {
-    values[static_cast<std::size_t>(i)] = c.half_of(w[row / 2][i % 4 / 2][row % 2 + 2 * (i % 2)], static_cast<unsigned>(i) / 4);
-  }
+  for (std::size_t i = 0; i < 8; ++i) values[i] = c.half_of(out[i % 4], static_cast<unsigned>(i) / 4);
   return values;
+}
+
+/// 8 codes as the kernels for 64 tokens decode them, by the scale of the upper or lower of two rows.
+template <class Decoder>
+std::array<float, 8> decoded_by_rows(std::uint32_t codes, std::uint8_t scale, std::uint8_t other, bool upper) {
+  decoding_context const c;
+  auto const factors = upper ? Decoder::factors_of_rows(c, other, scale) : Decoder::factors_of_rows(c, scale, other);
+  return decoded<Decoder>(codes, c.twice_bf16(factors, upper));
+}
+
+/// And as those for 8 tokens do, lane `quad` of four in a stage of two: row `row` of four has that scale there, all others are
+/// `other`.
+template <class Decoder>
+std::array<float, 8> decoded_in_turn(std::uint32_t codes, std::uint8_t scale, std::uint8_t other, int row, unsigned quad,
+                                     unsigned stage) {
+  decoding_context const c;
+  constexpr unsigned words = Decoder::turn_words;
+  std::uint32_t scales[4][words];
+  for (auto& of_row : scales) std::fill_n(of_row, words, other * 0x01010101u);
+  unsigned const byte = words == 2 ? 4 * stage + quad : 2 * stage + quad / 2;
+  scales[row][byte / 4] ^= static_cast<std::uint32_t>(scale ^ other) << (8 * (byte % 4));
+  auto const by = [&](auto decoder) {
+    using chosen = decltype(decoder);
+    return decoded<chosen>(codes, c.twice_bf16(chosen::factors_of_turn(c, scales, quad).of[row], stage != 0));
+  };
+  if constexpr (requires { Decoder::suits(c, scales); }) {
+    return Decoder::suits(c, scales) ? by(Decoder{}) : by(typename Decoder::careful{});
+  } else {
+    return by(Decoder{});
+  }
 }
 
 /// Matrices go by the dialect of NVFP4, or by another format.

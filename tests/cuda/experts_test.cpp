@@ -75,15 +75,21 @@ TEST_CASE("a block of codes is decoded exactly, for every scale and code") {
     auto const by_product = cull::simt::decode_e4m3_by_product(static_cast<std::uint8_t>(scale));
     CHECK((std::isnan(number) ? std::isnan(by_product)
                               : std::bit_cast<std::uint32_t>(by_product) == std::bit_cast<std::uint32_t>(number)));
-    std::uint8_t scales[4] = {0x38, 0x01, 0x7e, 0xb8};
-    int const row = static_cast<int>(scale) % 4;
-    scales[row] = static_cast<std::uint8_t>(scale);
+    constexpr std::uint8_t others[4] = {0x38, 0x01, 0x7e, 0xb8};
+    auto const mine = static_cast<std::uint8_t>(scale), other = others[scale / 8 % 4];
     for (unsigned code = 0; code < 16; ++code) {
       for (unsigned place = 0; place < 8; ++place) {
         auto const codes = (code << (4 * place)) | (0xb3333333u & ~(15u << (4 * place)));
-        auto const got = decoded<cull::simt::nvfp4_decoder>(codes, scales, row)[place] * 0x1p+14f;
         auto const expect = cull::e2m1{static_cast<std::uint8_t>(code)}.decode() * number;
-        if (std::isnan(expect) ? !std::isnan(got) : got != expect) FAIL("scale ", scale, " code ", code, " place ", place);
+        auto const check = [&](std::array<float, 8> const& values) {
+          auto const got = values[place] * 0x1p+14f;
+          if (std::isnan(expect) ? !std::isnan(got) : got != expect) FAIL("scale ", scale, " code ", code, " place ", place);
+        };
+        using decoder = cull::simt::nvfp4_decoder;
+        check(decoded_by_rows<decoder>(codes, mine, other, scale % 2 != 0));
+        for (unsigned at = 0; at < 8; ++at) {
+          check(decoded_in_turn<decoder>(codes, mine, other, static_cast<int>(scale % 4), at % 4, at / 4));
+        }
       }
     }
   }

@@ -33,19 +33,26 @@ TEST_CASE_TEMPLATE("a block of codes is decoded exactly, for every scale and cod
                    cull::simt::mxfp4_quick_decoder) {
   constexpr double values[] = {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0};
   for (unsigned scale = 0; scale < 256; ++scale) {
-    for (unsigned other : {0x00u, 0x7fu, 0xffu}) {  // beside it: with small scales alone, or with great ones too
-      auto const beside = static_cast<std::uint8_t>(other);
-      int const row = static_cast<int>(scale) % 4;
-      std::uint8_t scales[4] = {beside, beside, beside, beside};
-      scales[row] = static_cast<std::uint8_t>(scale);
+    for (std::uint8_t const other :
+         std::array<std::uint8_t, 3>{0x00, 0x7f, 0xff}) {  // beside it: with small scales alone, or with great ones too
+      auto const mine = static_cast<std::uint8_t>(scale);
       for (unsigned code = 0; code < 16; ++code) {
         double const expect = std::ldexp(code < 8 ? values[code] : -values[code - 8], static_cast<int>(scale) - 127);
-        for (float const value : decoded<Decoder>(code * 0x11111111u, scales, row)) {
-          auto const got = static_cast<double>(value);
-          bool const right = scale == 255                   ? std::isnan(got)
-                             : std::abs(expect) >= 0x1p+128 ? std::isinf(got) && std::signbit(got) == std::signbit(expect)
-                                                            : got == expect;
-          if (!right) FAIL("scale ", scale, " beside ", other, " code ", code, ": ", got);
+        auto const check = [&](std::array<float, 8> const& decoded) {
+          for (float const value : decoded) {
+            auto const got = static_cast<double>(value);
+            bool const right = scale == 255                   ? std::isnan(got)
+                               : std::abs(expect) >= 0x1p+128 ? std::isinf(got) && std::signbit(got) == std::signbit(expect)
+                                                              : got == expect;
+            if (!right) FAIL("scale ", scale, " beside ", other, " code ", code, ": ", got);
+          }
+        };
+        auto const codes = code * 0x11111111u;
+        for (unsigned at = 0; at < 8; ++at) {
+          check(decoded_in_turn<Decoder>(codes, mine, other, static_cast<int>(scale % 4), at % 4, at / 4));
+        }
+        if constexpr (std::is_same_v<Decoder, cull::simt::mxfp4_decoder>) {
+          check(decoded_by_rows<Decoder>(codes, mine, other, scale % 2 != 0));
         }
       }
     }

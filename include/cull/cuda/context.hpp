@@ -46,7 +46,7 @@ struct grid_size {
 ///
 /// thread, threads, block, blocks, block_y, blocks_y: places in a one-dimensional block and a grid of two dimensions; lane, warp.
 /// sync: of the block, which orders memory; sync_warp(mask): of these lanes, likewise. Shuffles and ballots do not order memory.
-/// shuffle(value, lane, mask), shuffle_xor(value, bits, mask): the value of another lane; ballot(bit, mask).
+/// shuffle(value, lane, mask), shuffle_xor(value, bits, mask): the value of another lane; ballot(bit, mask), any(bit, mask).
 /// load, store (global, a type of 1, 2, 4, 8 or 16 bytes, aligned to it, with `cached` or `streamed`), load_shared, store_shared.
 /// atomic_add (int32, uint32, int64, uint64), atomic_max (uint32): relaxed; they return the value before.
 /// fma: one rounding; subtract: one of its own, never fused with a product. reciprocal(x): within an ulp of 1 / x, both normal;
@@ -56,10 +56,10 @@ struct grid_size {
 /// mma_m16n8k16_bf16(d, a, b): d += a b by a full warp, fragments as in PTX
 /// `mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32`. unpack_e2m1(codes, out): 8 codes, lowest nibble first, to 4 words of
 /// two f16 each; pack_e2m1(values): 8 numbers to 8 codes, to nearest even, saturating;
-/// encode_e4m3(value), decode_e4m3(bits): as `e4m3`, the first of numbers; f32_of_f16(bits); bf16x2(low, high),
-/// f16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff). multiply_bf16x2(a, b): the products of two pairs of bf16,
-/// each rounded once; twice_bf16(pair, upper): one of a pair, twice; merge_bits(mask, a, b): a's bits where the mask has ones,
-/// else b's.
+/// encode_e4m3(value), decode_e4m3(bits): as `e4m3`, the first of numbers; decode_e4m3x2(pair): those in the lower two bytes to
+/// a pair of bf16; f32_of_f16(bits); bf16x2(low, high), f16x2(low, high): pack by rounding to nearest even (NaN to 0x7fff).
+/// multiply_bf16x2(a, b): the products of two pairs of bf16, each rounded once; twice_bf16(pair, upper): one of a pair, twice;
+/// merge_bits(mask, a, b): a's bits where the mask has ones, else b's; permute_bytes(a, b, selector): PTX `prmt.b32`.
 template <class C>
 concept thread_context = std::copy_constructible<C> &&
     requires(C const& c, std::uint32_t u, std::uint32_t* pu, std::int64_t* pi, float f, float* pf, float (&d)[4],
@@ -77,6 +77,7 @@ concept thread_context = std::copy_constructible<C> &&
   { c.shuffle(f, u, u) } -> std::same_as<float>;
   { c.shuffle_xor(f, u, u) } -> std::same_as<float>;
   { c.ballot(true, u) } -> std::same_as<std::uint32_t>;
+  { c.any(true, u) } -> std::same_as<bool>;
   { c.atomic_add(pi, std::int64_t{}) } -> std::same_as<std::int64_t>;
   { c.atomic_add(pu, u) } -> std::same_as<std::uint32_t>;
   { c.atomic_max(pu, u) } -> std::same_as<std::uint32_t>;
@@ -98,12 +99,14 @@ concept thread_context = std::copy_constructible<C> &&
   { c.pack_e2m1(eight) } -> std::same_as<std::uint32_t>;
   { c.encode_e4m3(f) } -> std::same_as<std::uint8_t>;
   { c.decode_e4m3(std::uint8_t{}) } -> std::same_as<float>;
+  { c.decode_e4m3x2(u) } -> std::same_as<std::uint32_t>;
   { c.f32_of_f16(h) } -> std::same_as<float>;
   { c.bf16x2(f, f) } -> std::same_as<std::uint32_t>;
   { c.f16x2(f, f) } -> std::same_as<std::uint32_t>;
   { c.multiply_bf16x2(u, u) } -> std::same_as<std::uint32_t>;
   { c.twice_bf16(u, true) } -> std::same_as<std::uint32_t>;
   { c.merge_bits(u, u, u) } -> std::same_as<std::uint32_t>;
+  { c.permute_bytes(u, u, u) } -> std::same_as<std::uint32_t>;
 };
 
 /// A body that shares nothing within a block.

@@ -45,6 +45,7 @@ struct device_context {
     return __shfl_xor_sync(mask, value, static_cast<int>(bits));
   }
   __device__ std::uint32_t ballot(bool bit, std::uint32_t mask = all_lanes) const { return __ballot_sync(mask, bit); }
+  __device__ bool any(bool bit, std::uint32_t mask = all_lanes) const { return __any_sync(mask, bit) != 0; }
 
   __device__ std::int32_t atomic_add(std::int32_t* p, std::int32_t v) const { return atomicAdd(p, v); }
   __device__ std::uint32_t atomic_add(std::uint32_t* p, std::uint32_t v) const { return atomicAdd(p, v); }
@@ -171,6 +172,15 @@ struct device_context {
     return decode_e4m3_by_product(bits);
 #endif
   }
+  __device__ std::uint32_t decode_e4m3x2(std::uint32_t pair) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    std::uint32_t halves;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<std::uint16_t>(pair)));
+    return bf16x2(f32_of_f16(static_cast<std::uint16_t>(halves)), f32_of_f16(static_cast<std::uint16_t>(halves >> 16)));
+#else
+    return bf16x2(decode_e4m3(static_cast<std::uint8_t>(pair)), decode_e4m3(static_cast<std::uint8_t>(pair >> 8)));
+#endif
+  }
   __device__ float f32_of_f16(std::uint16_t bits) const {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
@@ -198,6 +208,9 @@ struct device_context {
     std::uint32_t low, high;
     asm("{ .reg .b16 l, h; mov.b32 {l, h}, %2; mov.b32 %0, {l, l}; mov.b32 %1, {h, h}; }" : "=r"(low), "=r"(high) : "r"(pair));
     return upper ? high : low;
+  }
+  __device__ std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) const {
+    return __byte_perm(a, b, selector);
   }
   __device__ std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const {
     std::uint32_t merged;

@@ -7,8 +7,8 @@
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/expert_table.hpp>
 #include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/latency_product.hpp>
 #include <cull/cuda/split_bf16.hpp>
-#include <cull/cuda/tile_product.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -61,7 +61,7 @@ struct sum_squares {
 /// columns b % blocks_per_tile of tile b / blocks_per_tile.
 template <int Parts, int Tokens, class Output, class Weights>
 struct down_tile {
-  using product = tile_product<Parts, Tokens, Weights>;
+  using product = product_for<Parts, Tokens, Weights>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
   static constexpr unsigned min_blocks = product::min_blocks;
@@ -118,7 +118,7 @@ struct down_tile {
       return tile_place{down, first + row, columns / Weights::sharers, first + columns, shape.hidden};
     };
     typename product::sources from{};
-    from.x = inner + thread % 8 * 8;
+    from.x = inner;
     from.x_part_stride = inner_part_stride;
     from.x_row = static_cast<std::uint32_t>(tile.first + (thread < tile.rows ? thread : 0)) *
                  static_cast<std::uint32_t>(plane_width(shape.width) / 8);

@@ -76,7 +76,7 @@ CULL_HD typename Weights::source code_source_of(int thread, Place const& place) 
   tile_place const at = place(thread / Weights::sharers);
   typename Weights::source out{};
   int const first = at.template row<Weights>(0);
-  out.codes = at.m.codes + first * at.m.code_stride + thread % Weights::sharers * (tile_layout::columns / 2 / Weights::sharers);
+  out.codes = at.m.codes + first * at.m.code_stride + thread % Weights::sharers * (tile_layout::bytes / Weights::sharers);
   CULL_UNROLL_FULLY
   for (int i = 1; i < Weights::sharers; ++i) {
     out.next[i - 1] = static_cast<std::int32_t>((at.template row<Weights>(i) - first) * at.m.code_stride);

@@ -7,8 +7,8 @@
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/expert_table.hpp>
 #include <cull/cuda/expert_tiles.hpp>
+#include <cull/cuda/latency_product.hpp>
 #include <cull/cuda/split_bf16.hpp>
-#include <cull/cuda/tile_product.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -19,7 +19,7 @@ namespace simt {
 /// products stay in registers. Block b works on channels b % blocks_per_tile of tile b / blocks_per_tile.
 template <int Parts, int Tokens, class Activation, bool Gated, class Weights>
 struct gate_up_tile {
-  using product = tile_product<Parts, Tokens, Weights>;
+  using product = product_for<Parts, Tokens, Weights>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
   static constexpr unsigned min_blocks = product::min_blocks;
@@ -50,7 +50,7 @@ struct gate_up_tile {
                         shape.width};
     };
     typename product::sources from{};
-    from.x = x + thread % 8 * 8;
+    from.x = x;
     from.x_part_stride = x_part_stride;
     auto const pair = c.load(pairs + tile.first + (thread < tile.rows ? thread : 0));
     from.x_row = static_cast<std::uint32_t>(pair / pairs_per_x_row) * static_cast<std::uint32_t>(plane_width(shape.hidden) / 8);

@@ -6,8 +6,8 @@
 #include <cull/config.hpp>
 #include <cull/cuda/context.hpp>
 #include <cull/cuda/expert_table.hpp>
+#include <cull/cuda/latency_product.hpp>
 #include <cull/cuda/split_bf16.hpp>
-#include <cull/cuda/tile_product.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -17,7 +17,7 @@ namespace simt {
 /// blocks_per_tile.
 template <int Parts, int Tokens, class Weights>
 struct matmul_tile {
-  using product = tile_product<Parts, Tokens, Weights>;
+  using product = product_for<Parts, Tokens, Weights>;
   using Shared = typename product::Shared;
   static constexpr unsigned threads = product::threads;
   static constexpr unsigned min_blocks = product::min_blocks;
@@ -42,7 +42,7 @@ struct matmul_tile {
     int const left = tokens - token < Tokens ? tokens - token : Tokens;
     int const thread = static_cast<int>(c.thread());
     typename product::sources from{};
-    from.x = x + thread % 8 * 8;
+    from.x = x;
     from.x_part_stride = x_part_stride;
     from.x_row =
         static_cast<std::uint32_t>(token + (thread < left ? thread : 0)) * static_cast<std::uint32_t>(plane_width(k) / 8);

@@ -86,6 +86,7 @@ class host_context {
     }
     return out;
   }
+  SIMT_UNWATCHED bool any(bool bit, std::uint32_t mask = cull::simt::all_lanes) const { return ballot(bit, mask) != 0; }
 
   template <class T>
   T atomic_add(T* p, T value, line at = {__builtin_FILE(), __builtin_LINE()}) const {
@@ -201,6 +202,9 @@ class host_context {
   }
   std::uint8_t encode_e4m3(float value) const { return cull::e4m3::encode(value).bits; }
   float decode_e4m3(std::uint8_t bits) const { return cull::e4m3{bits}.decode(); }
+  std::uint32_t decode_e4m3x2(std::uint32_t pair) const {
+    return bf16x2(decode_e4m3(static_cast<std::uint8_t>(pair)), decode_e4m3(static_cast<std::uint8_t>(pair >> 8)));
+  }
   float f32_of_f16(std::uint16_t bits) const { return cull::f16{bits}.decode(); }
   std::uint32_t bf16x2(float low, float high) const { return bf16_code(low) | (bf16_code(high) << 16); }
   std::uint32_t f16x2(float low, float high) const { return half_code(low) | (half_code(high) << 16); }
@@ -210,6 +214,16 @@ class host_context {
   }
   std::uint32_t twice_bf16(std::uint32_t pair, bool upper) const { return (upper ? pair >> 16 : pair & 0xffffu) * 0x10001u; }
   std::uint32_t merge_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) const { return (a & mask) | (b & ~mask); }
+  std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) const {
+    auto const bytes = std::uint64_t{b} << 32 | a;
+    std::uint32_t out = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+      auto const which = selector >> (4 * i) & 15u;
+      auto const byte = static_cast<std::uint32_t>(bytes >> (8 * (which & 7u))) & 0xffu;
+      out |= ((which & 8u) == 0 ? byte : byte >> 7 != 0 ? 0xffu : 0u) << (8 * i);  // or its sign, eight times
+    }
+    return out;
+  }
 
  private:
   template <class T>
