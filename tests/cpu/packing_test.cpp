@@ -252,6 +252,33 @@ TEST_CASE("packing: every finite bf16 beside a fixed largest value") {
   });
 }
 
+TEST_CASE("packing: values on, beside and a little off every border between codes") {
+  // A kernel may tell codes by less than the whole quotient; from here to 2^-18 of a border it has to notice that it may not.
+  constexpr float borders[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
+  std::mt19937 random{11};
+  for (float const scale : {0.0049f, 1.0f / 448, 0.0937f}) {
+    std::vector<float> values;
+    while (values.size() < 16 * 64 * 40) {
+      float const divisor = e4m3_by_definition(static_cast<std::uint8_t>(8 + random() % 118)) * scale;
+      auto const bits = std::bit_cast<std::uint32_t>(divisor * borders[random() % 7]);
+      auto const off = static_cast<std::uint32_t>(random() % 9 < 5 ? random() % 9 - 4 : (random() % 257) - 128);
+      values.push_back(std::bit_cast<float>(bits + off) * (random() % 2 == 0 ? 1.0f : -1.0f));
+      // Whole blocks of one divisor, whose largest value is six times it, among values of other kinds.
+      for (int i = 1; i < 15; ++i) {
+        auto const near =
+            std::bit_cast<std::uint32_t>(divisor * borders[random() % 7]) + static_cast<std::uint32_t>(random() % 65) - 32;
+        values.push_back(i < 13 ? divisor * 0.4f : std::bit_cast<float>(near));
+      }
+      values.push_back(6.0f * divisor);
+    }
+    values.resize(values.size() / 1024 * 1024);
+    test_support::at_every_level([&] {
+      check_packed(values, 1024, scale);
+      check_packed(values, 1024, 1.0f / scale);
+    });
+  }
+}
+
 TEST_CASE("packing: NaN and infinity are refused wherever they stand, with and without a given scale") {
   test_support::at_every_level([] {
     std::vector<float> values(3 * 336, 0.25f);

@@ -32,13 +32,11 @@ V made(F f) {
   return made<V, T>(~std::uint64_t{0}, f);
 }
 
-inline __m512 fmadd(__m512 a, __m512 b, __m512 c) {
+/// a * b + c with one rounding; `sign` is that of a.
+template <class V>
+V fmadd(V const& a, V const& b, V const& c, float sign = 1.0f) {
   auto const x = of<float>(a), y = of<float>(b), z = of<float>(c);
-  return made<__m512, float>([&](std::size_t i) { return std::fma(x[i], y[i], z[i]); });
-}
-inline __m256 fmadd(__m256 a, __m256 b, __m256 c) {
-  auto const x = of<float>(a), y = of<float>(b), z = of<float>(c);
-  return made<__m256, float>([&](std::size_t i) { return std::fma(x[i], y[i], z[i]); });
+  return made<V, float>([&](std::size_t i) { return std::fma(sign * x[i], y[i], z[i]); });
 }
 
 inline float widened(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
@@ -114,22 +112,6 @@ inline __m256i low_words(std::uint64_t mask, __m512i a) {
   auto const x = of<std::uint32_t>(a);
   return made<__m256i, std::uint16_t>(mask, [&](std::size_t i) { return x[i] & 0xffffu; });
 }
-template <class Round>
-__m512i to_integers(std::uint64_t mask, __m512 a, Round round) {
-  auto const x = of<float>(a);
-  return made<__m512i, std::int32_t>(mask, [&](std::size_t i) {
-    bool const fits = x[i] >= -0x1p31f && x[i] < 0x1p31f;
-    return fits ? static_cast<std::int32_t>(round(x[i])) : INT32_MIN;
-  });
-}
-inline __m512i to_integers(std::uint64_t mask, __m512 a) {
-  return to_integers(mask, a, [](float x) { return std::nearbyint(x); });
-}
-inline __m512i to_integers(std::uint64_t mask, __m512 a, int rounding) {
-  bool const down = (rounding & 3) == SIMDE_MM_FROUND_TO_NEG_INF, up = (rounding & 3) == SIMDE_MM_FROUND_TO_POS_INF;
-  if (!down && !up) std::abort();  // no kernel asks for another
-  return to_integers(mask, a, [down](float x) { return down ? std::floor(x) : std::ceil(x); });
-}
 inline __m512i of_two_tables(__m512i a, __m512i index, __m512i b) {
   auto const x = of<std::uint16_t>(a), y = of<std::uint16_t>(b), at = of<std::uint16_t>(index);
   return made<__m512i, std::uint16_t>([&](std::size_t i) { return (at[i] & 32u ? y : x)[at[i] & 31u]; });
@@ -137,10 +119,6 @@ inline __m512i of_two_tables(__m512i a, __m512i index, __m512i b) {
 inline __m512i of_two_byte_tables(__m512i a, __m512i index, __m512i b) {
   auto const x = of<std::uint8_t>(a), y = of<std::uint8_t>(b), at = of<std::uint8_t>(index);
   return made<__m512i, std::uint8_t>([&](std::size_t i) { return (at[i] & 64u ? y : x)[at[i] & 63u]; });
-}
-inline __m512 to_floats(std::uint64_t mask, __m512i a) {
-  auto const x = of<std::int32_t>(a);
-  return made<__m512, float>(mask, [&](std::size_t i) { return static_cast<float>(x[i]); });
 }
 /// Stops where the hardware would fault.
 inline void stream(void* to, __m512i a) {
@@ -166,9 +144,6 @@ inline std::uint8_t less(__m512i a, __m512i b) {
 
 }  // namespace emulated
 
-#ifndef _MM_FROUND_NO_EXC
-#define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
-#endif
 using __mmask8 = std::uint8_t;
 using __mmask16 = std::uint16_t;
 using __mmask32 = std::uint32_t;
@@ -176,21 +151,23 @@ using __mmask64 = std::uint64_t;
 
 #undef _mm512_fmadd_ps
 #undef _mm256_fmadd_ps
+#undef _mm512_fnmadd_ps
+#undef _mm256_fnmadd_ps
 #undef _mm512_dpbf16_ps
 #define _mm512_fmadd_ps(a, b, c) emulated::fmadd(a, b, c)
 #define _mm256_fmadd_ps(a, b, c) emulated::fmadd(a, b, c)
+#define _mm512_fnmadd_ps(a, b, c) emulated::fmadd(a, b, c, -1.0f)
+#define _mm256_fnmadd_ps(a, b, c) emulated::fmadd(a, b, c, -1.0f)
 #define _mm512_dpbf16_ps(sum, a, b) emulated::dpbf16(sum, a, b)
 #define _mm512_cvtne2ps_pbh(a, b) emulated::cvtne2ps_pbh(a, b)
-#define _mm512_cvtss_f32(a) emulated::of<float>(a)[0]
 #define _mm512_maskz_loadu_ps(mask, from) emulated::load(mask, from)
 #define _mm512_mask_storeu_ps(to, mask, a) emulated::store(to, mask, a)
 #define _mm512_cmplt_epi64_mask(a, b) emulated::less(a, b)
-#define _mm512_maskz_cvtepu8_epi16(mask, a) emulated::widened_bytes<std::uint16_t>(mask, a)
 #define _mm512_maskz_cvtepu8_epi32(mask, a) emulated::widened_bytes<std::uint32_t>(mask, a)
+#define _mm512_maskz_slli_epi16(mask, a, n) emulated::left<std::uint16_t>(mask, a, n)
 #define _mm512_maskz_slli_epi32(mask, a, n) emulated::left<std::uint32_t>(mask, a, n)
 #define _mm512_maskz_slli_epi64(mask, a, n) emulated::left<std::uint64_t>(mask, a, n)
 #define _mm512_maskz_srai_epi64(mask, a, n) emulated::right<std::int64_t>(mask, a, n)
-#define _mm512_maskz_srli_epi16(mask, a, n) emulated::right<std::uint16_t>(mask, a, n)
 #define _mm512_maskz_srli_epi32(mask, a, n) emulated::right<std::uint32_t>(mask, a, n)
 #define _mm512_maskz_srli_epi64(mask, a, n) emulated::right<std::uint64_t>(mask, a, n)
 #define _mm512_maskz_srlv_epi64(mask, a, n) emulated::right_by(mask, a, n)
@@ -204,7 +181,4 @@ using __mmask64 = std::uint64_t;
 #undef _mm512_permutex2var_epi8
 #define _mm512_permutex2var_epi16(a, index, b) emulated::of_two_tables(a, index, b)
 #define _mm512_permutex2var_epi8(a, index, b) emulated::of_two_byte_tables(a, index, b)
-#define _mm512_maskz_cvt_roundps_epi32(mask, a, rounding) emulated::to_integers(mask, a, rounding)
-#define _mm512_maskz_cvtps_epi32(mask, a) emulated::to_integers(mask, a)
-#define _mm512_maskz_cvtepi32_ps(mask, a) emulated::to_floats(mask, a)
 #define _mm512_stream_si512(to, a) emulated::stream(to, a)

@@ -4,6 +4,7 @@
 // not. For tensor scales and magnitudes in `pack_range`, where nothing overflows on the way.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -19,18 +20,36 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Blocks whose scales are found before the first of their codes, so that no code waits for a scale.
-inline constexpr std::int64_t blocks_at_once = 64;
+/// Blocks whose scales are found before the first of their codes, so that no code waits for a scale; 2 KiB, so that reading goes
+/// on evenly.
+template <class T>
+inline constexpr std::int64_t blocks_at_once = 128 / sizeof(T);
 
 /// How values are divided by their block's divisor.
 enum class quotient { refined, divided };
 
-/// Up to where `quotient::refined` serves: above, the quotient of a subnormal can be zero, and then its sign is not coded.
+/// The largest magnitude of blocks whose values may be divided as `quotient::refined`; negative where none may. Divisors are
+/// products (or quotients) of a tensor scale and e4m3 scales, so they have eight mantissas. A block's largest value is at most
+/// nine times its divisor, unless its scale is the largest there is.
 template <class Dialect>
-inline constexpr float greatest_divisor = std::is_same_v<Dialect, modelopt> ? block_quotient::most : 0.5f;
+float refined_amax(float tensor_scale) noexcept {
+  float const least = Dialect::block_multiplier(0x1p-9f, tensor_scale), most = Dialect::block_multiplier(448.0f, tensor_scale);
+  bool serves = least >= block_quotient::least && most <= block_quotient::most;
+  for (float scale = 8; scale < 16; ++scale) {
+    float const divisor = Dialect::block_multiplier(scale, tensor_scale);
+    serves &= block_quotient::serves(divisor, divisor);
+  }
+  if (std::is_same_v<Dialect, modelopt>) return serves ? 16.0f * most : -1.0f;
+  // Divisors above a half make zero of subnormals, and their quotients' sign, which compressed-tensors codes, is lost.
+  return serves && tensor_scale >= 0.25f ? std::min(16.0f * most, 2.7f) : -1.0f;
+}
 
 /// What `round_to_e2m1` adds to the power of two below a magnitude.
 inline constexpr int e2m1_rounding_step = (22 << 23) + 6;
+
+/// The same for e4m3, whose steps are 2^-3 of that power, 2^-6 at least: the sum ends in the number of steps n = 0..16, and the
+/// code is n + 48 + 8 * (log2 of the power). Now the 152 make that n + 152 + 8 * (exponent of the sum), modulo 256.
+inline constexpr int e4m3_rounding_step = (20 << 23) + 152;
 
 /// Where `pack_avx2` and `pack_avx512` may be used: the tensor's scale, and the largest magnitude in it.
 template <class Dialect>
@@ -40,10 +59,10 @@ bool pack_range(float tensor_scale, float amax) noexcept {
   return amax <= 0x1p20f / tensor_scale;
 }
 
-/// Asks for as many blocks two pages on; the hardware's own guesses do not keep up with two passes over each group of blocks.
+/// Asks for as many blocks 112 further on; the hardware's own guesses do not keep up with two passes over each group of blocks.
 template <int blocks, class T>
 inline __attribute__((always_inline)) void ask_for_values(T const* x) noexcept {
-  auto const* const from = reinterpret_cast<char const*>(x) + 8192;
+  auto const* const from = reinterpret_cast<char const*>(x) + 112 * 16 * sizeof(T);
   CULL_UNROLL(4)
   for (std::size_t at = 0; at < 16 * blocks * sizeof(T); at += 64) _mm_prefetch(from + at, _MM_HINT_T1);
 }
@@ -75,18 +94,18 @@ struct pack_avx2 {
   CULL_TARGET_AVX2 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
                                             std::uint8_t* scales) noexcept {
     auto most = _mm256_setzero_si256();
-    alignas(32) float divisors[blocks_at_once];
-    for (std::int64_t first = 0; first < blocks; first += blocks_at_once) {
-      auto const last = first + blocks_at_once < blocks ? first + blocks_at_once : blocks;
-      auto served = _mm256_set1_epi32(-1);
+    auto const limit = _mm256_castps_si256(_mm256_set1_ps(refined_amax<Dialect>(tensor_scale)));
+    alignas(32) float divisors[blocks_at_once<T>];
+    for (std::int64_t first = 0; first < blocks; first += blocks_at_once<T>) {
+      auto const last = first + blocks_at_once<T> < blocks ? first + blocks_at_once<T> : blocks;
+      auto group = _mm256_setzero_si256();
       for (std::int64_t b = first; b < last; b += 8) {
         auto const amax = amax_of_8(x + 16 * b);
-        most = _mm256_max_epi32(most, amax);
-        auto const divisor = scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b);
-        served = _mm256_and_si256(served, serves<Dialect>(divisor, _mm256_castsi256_ps(amax)));
-        _mm256_store_ps(divisors + (b - first), divisor);
+        group = _mm256_max_epi32(group, amax);
+        _mm256_store_ps(divisors + (b - first), scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b));
       }
-      if (_mm256_movemask_epi8(served) == -1)
+      most = _mm256_max_epi32(most, group);
+      if (_mm256_movemask_epi8(_mm256_cmpgt_epi32(group, limit)) == 0)
         codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes + 8 * first);
       else
         codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
@@ -138,49 +157,29 @@ struct pack_avx2 {
     } else {
       wanted = _mm256_mul_ps(own, _mm256_div_ps(amax, _mm256_set1_ps(6.0f)));
     }
-    auto code = encode(_mm256_min_ps(wanted, _mm256_set1_ps(448.0f)));
+    wanted = _mm256_min_ps(wanted, _mm256_set1_ps(448.0f));
+    auto const power = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(wanted), _mm256_set1_epi32(0x7f800000)),
+                                        _mm256_castps_si256(_mm256_set1_ps(0x1p-6f)));
+    auto const large = _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_set1_epi32(e4m3_rounding_step)));
+    auto const sum = _mm256_add_ps(wanted, large);
+    auto const word = _mm256_castps_si256(sum);
+    auto code = _mm256_and_si256(_mm256_add_epi32(word, _mm256_srli_epi32(word, 20)), _mm256_set1_epi32(0xff));
+    auto scale = _mm256_sub_ps(sum, large);
     if constexpr (!std::is_same_v<Dialect, modelopt>) {
-      auto const none = _mm256_cmpeq_epi32(code, _mm256_setzero_si256());
-      code = _mm256_blendv_epi8(code, _mm256_set1_epi32(0x20), none);  // 0.125
+      auto const none = _mm256_cmp_ps(scale, _mm256_setzero_ps(), _CMP_EQ_OQ);
+      code = _mm256_blendv_epi8(code, _mm256_set1_epi32(0x20), _mm256_castps_si256(none));
+      scale = _mm256_blendv_ps(scale, _mm256_set1_ps(0.125f), none);
     }
     auto const words = _mm256_packus_epi32(code, code);
     auto const bytes = _mm256_packus_epi16(words, words);
     auto const eight = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(scales), _mm256_castsi256_si128(eight));
-    auto const scale = decode(code);
     return std::is_same_v<Dialect, modelopt> ? _mm256_mul_ps(scale, own) : _mm256_div_ps(scale, own);
-  }
-  /// e4m3 of values in [0, 448].
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i encode(__m256 v) noexcept {
-    auto const word = _mm256_castps_si256(v);
-    auto const odd = _mm256_and_si256(_mm256_srli_epi32(word, 20), _mm256_set1_epi32(1));
-    auto const rounded = _mm256_add_epi32(_mm256_add_epi32(word, _mm256_set1_epi32(0x7ffff)), odd);
-    auto const normal = _mm256_sub_epi32(_mm256_srli_epi32(rounded, 20), _mm256_set1_epi32(120 << 3));
-    auto const small = _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(512.0f)));
-    auto const below = _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_set1_ps(0x1p-6f), _CMP_LT_OQ));
-    return _mm256_blendv_epi8(normal, small, below);
-  }
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 decode(__m256i code) noexcept {
-    auto const normal = _mm256_add_epi32(_mm256_slli_epi32(code, 20), _mm256_set1_epi32(120 << 23));
-    auto const small = _mm256_mul_ps(_mm256_cvtepi32_ps(code), _mm256_set1_ps(0x1p-9f));
-    auto const is_small = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(8), code));
-    return _mm256_blendv_ps(_mm256_castsi256_ps(normal), small, is_small);
-  }
-
-  /// All ones where `block_quotient` serves.
-  template <class Dialect>
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256i serves(__m256 divisor, __m256 amax) noexcept {
-    auto const ones = _mm256_set1_epi32(0x7fffff);
-    auto const all_ones = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_castps_si256(divisor), ones), ones);
-    auto const enough = _mm256_cmp_ps(divisor, _mm256_set1_ps(block_quotient::least), _CMP_GE_OQ);
-    auto const few = _mm256_cmp_ps(divisor, _mm256_set1_ps(greatest_divisor<Dialect>), _CMP_LE_OQ);
-    auto const near = _mm256_cmp_ps(amax, _mm256_mul_ps(_mm256_set1_ps(16.0f), divisor), _CMP_LE_OQ);
-    return _mm256_andnot_si256(all_ones, _mm256_castps_si256(_mm256_and_ps(_mm256_and_ps(enough, few), near)));
   }
 
   template <class Dialect, quotient How, class T>
-  CULL_TARGET_AVX2 static void codes_of(T const* x, std::int64_t blocks, float* divisors, std::uint8_t* codes) noexcept {
-    alignas(32) float reciprocals[blocks_at_once];
+  CULL_TARGET_AVX2 static void codes_of(T const* x, std::int64_t blocks, float const* divisors, std::uint8_t* codes) noexcept {
+    alignas(32) float reciprocals[blocks_at_once<T>];
     for (std::int64_t b = 0; How == quotient::refined && b < blocks; b += 8)
       _mm256_store_ps(reciprocals + b, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_load_ps(divisors + b)));
     float const* const over_one = How == quotient::refined ? reciprocals : divisors;
