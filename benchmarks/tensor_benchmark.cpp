@@ -84,6 +84,27 @@ void quantize(benchmark::State& state) {
       size, [&] { benchmarks::stream_read(bytes, threads); });
 }
 
+/// The block scales of an expert's matrix, [2048, 6144 / 16], which fit L2.
+template <class From, class To>
+void relayout(benchmark::State& state) {
+  constexpr std::int64_t high = 2048, blocks = 384;
+  constexpr int times = 20;
+  std::vector<std::uint8_t> const source(static_cast<std::size_t>(From::size(high, blocks)), 1);
+  std::vector<std::uint8_t> target(source.size(), 1), copy(source.size(), 1);
+  auto const size = static_cast<double>(source.size()) * times;
+  benchmarks::compare(
+      state, size,
+      [&] {
+        for (int i = 0; i < times; ++i) cull::relayout<From, To>(source, target, high, blocks);
+      },
+      size,
+      [&] {
+        for (int i = 0; i < times; ++i) {
+          benchmarks::copy(std::as_bytes(std::span{source}), std::as_writable_bytes(std::span{copy}), 1);
+        }
+      });
+}
+
 void add(std::string const& name, void (*run)(benchmark::State&)) {
   benchmark::RegisterBenchmark(name.c_str(), run)
       ->ArgName("threads")
@@ -100,6 +121,10 @@ void add(std::string const& name, void (*run)(benchmark::State&)) {
   benchmark::RegisterBenchmark("dequantize/bf16/in_l2", dequantize_in_l2<cull::bf16>)
       ->UseManualTime()
       ->Unit(benchmark::kMillisecond);
+  auto* const to_tiles = relayout<cull::linear, cull::tiled_128x4>;
+  auto* const from_tiles = relayout<cull::tiled_128x4, cull::linear>;
+  benchmark::RegisterBenchmark("relayout/to_tiled_128x4", to_tiles)->UseManualTime()->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("relayout/from_tiled_128x4", from_tiles)->UseManualTime()->Unit(benchmark::kMillisecond);
   add("quantize/f32", quantize<float>);
   add("quantize/bf16", quantize<cull::bf16>);
   return true;

@@ -17,7 +17,8 @@ using bytes = std::vector<std::uint8_t>;
 struct shape {
   std::int64_t rows, blocks;
 };
-shape const shapes[] = {{1, 1}, {7, 3}, {31, 4}, {33, 5}, {127, 9}, {128, 4}, {129, 1}, {200, 17}, {257, 6}, {384, 12}};
+shape const shapes[] = {{1, 1},   {7, 3},    {31, 4},  {33, 5},   {127, 9},  {128, 4},
+                        {129, 1}, {200, 17}, {257, 6}, {384, 12}, {256, 32}, {390, 53}};
 
 static_assert(tiled_128x4::size(300, 6) == 3072 && tiled_128x4::offset(299, 5, 6) == 2741);
 static_assert(linear::size(300, 6) == 1800 && linear::offset(299, 5, 6) == 1799);
