@@ -57,22 +57,24 @@ void dequantize_in_l2(benchmark::State& state) {
 }
 
 template <class T>
-std::vector<T> source_values() {
-  auto values = benchmarks::activations(rows, cols);
-  if constexpr (std::is_same_v<T, float>) {
-    return values;
-  } else {
-    std::vector<T> out;
-    for (float const v : values) out.push_back(T::encode(v));
-    return out;
+cull::detail::aligned_buffer<T> source_values() {
+  auto const values = benchmarks::activations(rows, cols);
+  cull::detail::aligned_buffer<T> out{rows * cols};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if constexpr (std::is_same_v<T, float>) {
+      out.data()[i] = values[i];
+    } else {
+      out.data()[i] = T::encode(values[i]);
+    }
   }
+  return out;
 }
 
 template <class T>
 void quantize(benchmark::State& state) {
   static auto const values = source_values<T>();
   int const threads = static_cast<int>(state.range(0));
-  auto const bytes = std::as_bytes(std::span{values});
+  auto const bytes = bytes_of(values, rows * cols);
   auto const size = static_cast<double>(bytes.size());
   cull::nvfp4_buffer out;
   benchmarks::compare(
