@@ -187,7 +187,16 @@ template <class Dialect = cull::modelopt>
 struct layer {
   struct bias {
     std::vector<float> gate, up, down;
-    simt_test::device_array<float> device_gate{gate}, device_up{up}, device_down{down};
+    std::size_t first;  // elements before them in device memory
+    simt_test::device_array<float> device_gate{after(first, gate)}, device_up{after(first, up)}, device_down{after(first, down)};
+
+    static std::vector<float> after(std::size_t first, std::vector<float> values) {
+      values.insert(values.begin(), first, 0.0f);
+      return values;
+    }
+    cull::array_view<float const, cull::device_memory> view(simt_test::device_array<float> const& all) const {
+      return {all.data() + first, static_cast<std::int64_t>(all.size() - first)};
+    }
   };
   struct expert {
     random_matrix<Dialect> gate, up, down;
@@ -203,7 +212,7 @@ struct layer {
       experts.push_back({std::move(gate), std::move(up), std::move(down)});
     }
   }
-  void add_biases() {
+  void add_biases(std::size_t first = 0) {
     std::mt19937 random{5};
     std::normal_distribution<float> normal{0.0f, 2.0f};
     for (auto& e : experts) {
@@ -212,7 +221,7 @@ struct layer {
         for (auto& v : out) v = normal(random);
         return out;
       };
-      e.biases.emplace(bias{values(e.gate.rows), values(width), values(hidden)});
+      e.biases.emplace(bias{values(e.gate.rows), values(width), values(hidden), first});
     }
   }
   std::vector<cull::gated_expert<cull::matrix<format_of<Dialect>>>> host() const {
@@ -242,9 +251,9 @@ struct layer {
     for (auto const& e : experts) {
       out.push_back({e.gate.device(), e.up.device(), e.down.device()});
       if (!e.biases) continue;
-      out.back().gate_bias = e.biases->device_gate.view();
-      out.back().up_bias = e.biases->device_up.view();
-      out.back().down_bias = e.biases->device_down.view();
+      out.back().gate_bias = e.biases->view(e.biases->device_gate);
+      out.back().up_bias = e.biases->view(e.biases->device_up);
+      out.back().down_bias = e.biases->view(e.biases->device_down);
     }
     return out;
   }

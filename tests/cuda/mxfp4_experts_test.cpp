@@ -70,7 +70,7 @@ TEST_CASE_TEMPLATE("within the bound of f64, in every order, with the bits of pa
   struct shape {
     int hidden, width;
   };
-  for (auto const s : {shape{32, 32}, shape{64, 128}, shape{96, 160}, shape{544, 64}}) {
+  for (auto const s : {shape{32, 32}, shape{64, 128}, shape{96, 160}, shape{544, 64}, shape{1088, 32}}) {
 #if defined(CULL_SANITIZED)
     if (s.hidden != 96) continue;
 #endif

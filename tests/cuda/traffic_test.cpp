@@ -49,26 +49,28 @@ sectors sectors_of(memory_trace const& trace) {
   return out;
 }
 
-/// Rows that are no whole stages, of 1,024 columns: whole sectors of every part where scales start at a multiple of one.
+/// Rows that are no whole stages: whole sectors of every part where scales start at a multiple of one.
 template <class Dialect>
-sectors sectors_of_product(std::int64_t rows, std::size_t scales_at) {
+sectors sectors_of_product(std::int64_t rows, std::size_t scales_at, std::int64_t columns = 1024) {
   std::mt19937 random{3};
-  random_matrix<Dialect> const w{rows, 1024, random};
+  random_matrix<Dialect> const w{rows, columns, random};
   auto bytes = w.scales;
   bytes.insert(bytes.begin(), scales_at, std::uint8_t{0});
   device_array<std::uint8_t> const scales{bytes};
   auto m = w.device();
   m.parts.scales = scales.data() + scales_at;
-  device_array<float> const x{batch{8, 1024, 1, 1}.x}, y{static_cast<std::size_t>(8 * rows)};
+  device_array<float> const x{batch{8, columns, 1, 1}.x}, y{static_cast<std::size_t>(8 * rows)};
   memory_trace trace;
-  cull::matmul<cull::latency<cull::bf16_precision>>(on_simt{{.watch = {.trace = &trace}}}, x.view(8, 1024), m, y.view(8, rows));
+  cull::matmul<cull::latency<cull::bf16_precision>>(on_simt{{.watch = {.trace = &trace}}}, x.view(8, columns), m,
+                                                    y.view(8, rows));
   return sectors_of(trace);
 }
 
 }  // namespace
 
 TEST_CASE("full tiles use every byte that they move" * doctest::skip(sanitized)) {
-  layer<> const l{1, 512, 512};
+  layer<> l{1, 512, 512};
+  l.add_biases();
   batch const b{64, 512, 1, 1};
   auto const experts = l.device();
   device_array<float> const x{b.x}, weights{b.weights}, outputs{64 * 512};
@@ -78,7 +80,7 @@ TEST_CASE("full tiles use every byte that they move" * doctest::skip(sanitized))
                                           cull::routing<cull::device_memory>{ids.view(64, 1), weights.view(64, 1)},
                                           outputs.view(64, 512));
   auto const found = sectors_of(trace);
-  CHECK(found.whole >= 8);  // x, codes, scales, inner in and out, outputs
+  CHECK(found.whole >= 9);  // x, codes, scales, biases, inner in and out, outputs
   CHECK(found.parted.empty());
 }
 
@@ -99,4 +101,8 @@ TEST_CASE("scales that start anywhere: a request is a row's 32 bytes, in two sec
   check(sectors_of_product<cull::modelopt>(96, 5), 1);
   check(sectors_of_product<cull::mxfp4>(96, 7), 1);
   check(sectors_of_product<cull::modelopt>(64, 4), 4);  // by words, where rows are whole stages
+  // Rows of 34 scales go by twos of bytes, two rows in a request.
+  auto const by_twos = sectors_of_product<cull::mxfp4>(96, 0, 1088);
+  REQUIRE(by_twos.parted.size() == 1);
+  CHECK(by_twos.parted[0].bytes_used > 32 * by_twos.parted[0].requests);
 }

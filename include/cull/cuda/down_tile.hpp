@@ -89,11 +89,8 @@ struct down_tile {
     CULL_EXEC_CHECK_OFF
     template <class C>
     CULL_HD pack<float, 4> biases(C const& c, int column) const {
-      pack<float, 4> out{{-0.0f, -0.0f, -0.0f, -0.0f}};
-      if (bias == nullptr) return out;
-      CULL_UNROLL_FULLY
-      for (int i = 0; i < 4; ++i) out[i] = c.load(bias + first + column + i);
-      return out;
+      if (bias == nullptr) return {{-0.0f, -0.0f, -0.0f, -0.0f}};
+      return four_biases(c, bias + first + column);
     }
 
     /// f_j(x) of row `row` of the tile in those columns.

@@ -91,6 +91,18 @@ CULL_HD std::uint8_t const* scale_row_of(int row, Place const& place) {
   return at.m.scales + at.template row<Weights>(row / Weights::apart) * at.m.scale_stride;
 }
 
+/// Four adjacent biases from a multiple of four on: at once where they start at a multiple of 16 bytes, so that lanes side by
+/// side ask for whole sectors.
+CULL_EXEC_CHECK_OFF
+template <class C>
+CULL_HD pack<float, 4> four_biases(C const& c, float const* from) {
+  if (reinterpret_cast<std::uintptr_t>(from) % 16 == 0) return c.load(reinterpret_cast<pack<float, 4> const*>(from));
+  pack<float, 4> out;
+  CULL_UNROLL_FULLY
+  for (int i = 0; i < 4; ++i) out[i] = c.load(from + i);
+  return out;
+}
+
 /// Experts that travel as arguments of one launch: below the 4 KiB that every device takes.
 struct expert_batch {
   static constexpr int capacity = 24;

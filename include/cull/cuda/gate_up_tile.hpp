@@ -123,13 +123,19 @@ struct gate_up_tile {
     }
   }
 
-  /// To the sums at place `channel` and the three after it.
+  /// To the sums at place `channel` and the three after it, of 8 whose even elements `paired_element` has in the lower four and
+  /// odd ones in the upper. Neighbours read both fours, each its own first.
   CULL_EXEC_CHECK_OFF
   template <class C>
   CULL_HD void add_bias(C const& c, float const* bias, int channel, float (&sums)[4]) const {
     if (bias == nullptr || channel >= shape.width) return;
-    CULL_UNROLL_FULLY
-    for (int j = 0; j < 4; ++j) sums[j] += c.load(bias + channel / 8 * 8 + paired_element(channel % 8 + j));
+    bool const upper = channel % 8 != 0;
+    auto const* const eight = bias + channel / 8 * 8;
+    auto const own = four_biases(c, eight + (upper ? 4 : 0)), other = four_biases(c, eight + (upper ? 0 : 4));
+    sums[0] += upper ? other[2] : own[0];
+    sums[1] += upper ? own[2] : other[0];
+    sums[2] += upper ? other[3] : own[1];
+    sums[3] += upper ? own[3] : other[1];
   }
 
   CULL_HD static float scaled(float sum, double scale) { return static_cast<float>(static_cast<double>(sum) * scale); }

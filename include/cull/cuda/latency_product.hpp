@@ -38,15 +38,16 @@ struct latency_product : tile_memory<Parts, 8, Weights, 4> {
     // Where the lane's scales of the turn lie: of the two candidates for the next turn but one the other wraps around to more.
     constexpr std::uint32_t two_turns = 2 * scales::turn_stride;
     std::uint32_t at = (32 * c.warp() + c.lane() / 4 * 2) * scales::turn_bytes;
-    for (; now + 2 < steps; now += 4) {
+    for (int const last = steps - 2; now < last;) {
       meet(c);
       fetch_turn<2, 2>(c, s, next);
       c.commit_async();
       multiply(c, s, 0, s.scales + at, acc);
+      now += 4;
       meet(c);
-      if (now + 4 < steps) {
+      if (now < steps) {
         fetch_turn<0, 4>(c, s, next);
-        if ((now + 4) % scales::stages == 0) Weights::fetch_scales(c, s.scales, now + 4, scale_rows);
+        if (now % scales::stages == 0) Weights::fetch_scales(c, s.scales, now, scale_rows);
       }
       c.commit_async();
       multiply(c, s, 2, s.scales + at + scales::turn_stride, acc);

@@ -35,7 +35,8 @@ struct tile_scales {
   CULL_HD static constexpr unsigned turn_of(int step) { return static_cast<unsigned>(step) / 2 % turns; }
 
   /// The scales from stage `step` on, a multiple of `stages`; zeros beyond a row's end, up to the turn's. Rows that start at
-  /// multiples of 4 bytes only come by words, and where they may start anywhere (`Bytewise`) by bytes.
+  /// multiples of 4 bytes only come by words; where they may start anywhere (`Bytewise`) by twos of bytes if they can, or by
+  /// bytes.
   CULL_EXEC_CHECK_OFF
   template <bool Bytewise, class C>
   CULL_HD static void fetch(C const& c, array& scales, int step, scale_source const& from) {
@@ -44,7 +45,11 @@ struct tile_scales {
     if (from.wide && from.per_row % turn_bytes == 0) {
       fetch_pieces<turn_bytes>(c, to, begin, from);
     } else if constexpr (Bytewise) {
-      fetch_bytes(c, to, begin, from);
+      if (Group == 32 && from.wide && from.per_row % 2 == 0) {  // GPT-OSS's 2,880 columns
+        fetch_units<std::uint16_t>(c, to, begin, from);
+      } else {
+        fetch_units<std::uint8_t>(c, to, begin, from);
+      }
     } else {
       fetch_pieces<4>(c, to, begin, from);
     }
@@ -71,21 +76,23 @@ struct tile_scales {
     }
   }
 
-  /// A warp takes a row at a time, a lane a byte; 4 are under way together.
+  /// A warp takes a row's 32 bytes at a time, or two rows', a lane a unit; 4 are under way together.
   CULL_EXEC_CHECK_OFF
-  template <class C>
-  CULL_HD static void fetch_bytes(C const& c, std::uint8_t* to, int begin, scale_source const& from) {
-    int const lane = static_cast<int>(c.lane());
+  template <class Unit, class C>
+  CULL_HD static void fetch_units(C const& c, std::uint8_t* to, int begin, scale_source const& from) {
+    constexpr int size = sizeof(Unit), apart = 4 * size;
+    int const lane = static_cast<int>(c.lane()), byte = lane * size % 32;
+    bool const inside = begin + byte < from.per_row;
     CULL_UNROLL_NOT
-    for (int first = static_cast<int>(c.warp()); first < rows; first += 16) {
-      std::uint8_t got[4];
+    for (int first = static_cast<int>(c.warp()) * size + lane * size / 32; first < rows; first += 4 * apart) {
+      Unit got[4];
       CULL_UNROLL_FULLY
       for (int i = 0; i < 4; ++i) {
-        auto const* const scales = c.load_shared(from.rows + first + 4 * i) + begin + lane;
-        got[i] = begin + lane < from.per_row ? c.load(scales) : std::uint8_t{0};
+        auto const* const scales = c.load_shared(from.rows + first + i * apart) + begin + byte;
+        got[i] = inside ? c.load(reinterpret_cast<Unit const*>(scales)) : Unit{0};
       }
       CULL_UNROLL_FULLY
-      for (int i = 0; i < 4; ++i) c.store_shared(to + place(first + 4 * i, lane), got[i]);
+      for (int i = 0; i < 4; ++i) c.store_shared(reinterpret_cast<Unit*>(to + place(first + i * apart, byte)), got[i]);
     }
   }
 };
