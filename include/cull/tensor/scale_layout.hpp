@@ -74,12 +74,12 @@ inline void transpose_words(std::uint8_t const* from, std::int64_t from_step, st
 #endif
 }
 
-/// The first `rows` rows and `blocks_done` scales of each, multiples of 128 and 16, four tiles one after the other.
+/// The first `whole_rows` rows and `whole_blocks` scales of each, multiples of 128 and 16, four tiles one after the other.
 template <class From, class To>
-void relayout_whole_tiles(std::uint8_t const* source, std::uint8_t* target, std::int64_t rows, std::int64_t blocks_done,
+void relayout_whole_tiles(std::uint8_t const* source, std::uint8_t* target, std::int64_t whole_rows, std::int64_t whole_blocks,
                           std::int64_t blocks) noexcept {
-  for (std::int64_t band = 0; band < rows; band += 128) {
-    for (std::int64_t block = 0; block < blocks_done; block += 16) {
+  for (std::int64_t band = 0; band < whole_rows; band += 128) {
+    for (std::int64_t block = 0; block < whole_blocks; block += 16) {
       for (std::int64_t row = band; row < band + 32; ++row) {
         transpose_words(source + From::offset(row, block, blocks), transposed_step<From>(blocks),
                         target + To::offset(row, block, blocks), transposed_step<To>(blocks));
