@@ -3,26 +3,38 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <numeric>
 
 namespace program {
 namespace {
 
+int groups_of(cull::checkpoint const& model) {
+  int const groups = std::max(1, model.router().groups);
+  if (model.experts() % groups != 0) {
+    throw cull::error{cull::errc::bad_config, "the model's " + std::to_string(model.experts()) +
+                                                  " experts do not divide into its router's " + std::to_string(groups) + " groups"};
+  }
+  return groups;
+}
+
 /// The least number of experts in a layer that the router can work with.
-int least(cull::checkpoint const& model) {
+std::int64_t least(cull::checkpoint const& model) {
   auto const& r = model.router();
-  int const groups = std::max(1, r.groups), open = std::min(groups, std::max(1, r.top_groups));
-  int const per_group = std::max(groups > 1 ? 2 : 1, (r.top_k + open - 1) / open);
+  int const groups = groups_of(model), open = std::min(groups, std::max(1, r.top_groups));
+  std::int64_t const per_group = std::max<std::int64_t>(groups > 1 ? 2 : 1, (std::int64_t{r.top_k} + open - 1) / open);
   return groups * per_group;
 }
 
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 cull::layer_budget budget_of(int count, budget_options const& wanted, cull::checkpoint const& model, layer_scores const& scores) {
-  int const groups = std::max(1, model.router().groups);
+  int const groups = groups_of(model);
   if (wanted.kind == "non-uniform") {
+    auto const minimum = round_up(std::max<std::int64_t>(wanted.minimum, least(model)), wanted.step);
     return cull::water_fill(scores, {.total = count * static_cast<int>(scores.size()),
-                                     .minimum = round_up(std::max(wanted.minimum, least(model)), wanted.step),
+                                     .minimum = static_cast<int>(std::min<std::int64_t>(minimum, std::numeric_limits<int>::max())),
                                      .step = wanted.step,
                                      .groups = groups});
   }
@@ -33,9 +45,8 @@ cull::layer_budget budget_of(int count, budget_options const& wanted, cull::chec
 
 int fitting_count(budget_options const& wanted, cull::checkpoint const& model, auto&& size_of_count) {
   std::vector<int> counts;
-  int const multiple = std::max(wanted.multiple, 1) * std::max(1, model.router().groups) /
-                       std::gcd(std::max(wanted.multiple, 1), std::max(1, model.router().groups));
-  for (int n = round_up(least(model), multiple); n <= model.experts(); n += multiple) counts.push_back(n);
+  auto const multiple = std::lcm<std::int64_t>(std::max(wanted.multiple, 1), groups_of(model));
+  for (auto n = round_up(least(model), multiple); n <= model.experts(); n += multiple) counts.push_back(static_cast<int>(n));
   auto const limit = static_cast<std::uint64_t>(std::floor(wanted.fit_gib * 1024 * 1024 * 1024));
   auto const found = cull::largest_fit(counts, limit, size_of_count);
   if (!found) {
@@ -75,7 +86,7 @@ cull::layer_budget resolve(budget_options const& wanted, cull::checkpoint const&
                            std::function<std::uint64_t(cull::layer_budget const&)> const& size_of) {
   int count = wanted.keep;
   if (wanted.ratio > 0) {
-    int const groups = std::max(1, model.router().groups);
+    int const groups = groups_of(model);
     // The smallest nudge, so that 0.66 of 50 is 33 although 0.66 is less than that in binary.
     count = static_cast<int>(std::floor(wanted.ratio * model.experts() + 1e-9)) / groups * groups;
   }

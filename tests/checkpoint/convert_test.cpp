@@ -321,6 +321,31 @@ TEST_CASE("convert: the verifier accepts every conversion and sees a changed byt
   }
 }
 
+TEST_CASE("convert: layers with different numbers of experts") {
+  scratch_folder const folder;
+  auto const model = cull::checkpoint::open(family("hunyuan_v1_moe"));
+  cull::pruning_plan plan;
+  int count = model.router().top_k;
+  for (int const layer : model.moe_layers()) {
+    for (int e = 0; e < count; ++e) plan.layers[layer].push_back(e);
+    ++count;
+  }
+  REQUIRE(plan.layers.size() > 1);
+  cull::apply(model, plan, folder / "uneven");
+  auto const uneven = cull::checkpoint::open(folder / "uneven");
+  cull::conversion const wanted{.to = expert_storage::modelopt_nvfp4};
+  cull::convert(cull::on_cpu{1}, uneven, wanted, folder / "out");
+  CHECK(cull::find_conversion_differences(uneven, wanted.to, folder / "out").failures.empty());
+  CHECK(cull::checkpoint::open(folder / "out").expert_counts() == uneven.expert_counts());
+
+  // Experts are converted one by one: the same bytes as from the whole model.
+  cull::convert(cull::on_cpu{1}, model, wanted, folder / "all");
+  auto const all = all_tensors(folder / "all");
+  for (auto const& [name, tensor] : all_tensors(folder / "out")) {
+    if (mentions(name, ".experts.")) CHECK_MESSAGE(tensor.bytes == all.at(name).bytes, name);
+  }
+}
+
 TEST_CASE("convert: what is stored so already, and experts without a place in the target, are refused") {
   scratch_folder const folder;
   CHECK_THROWS_WITH_AS(convert(tiny(), expert_storage::modelopt_nvfp4, folder / "a"), doctest::Contains("already"), cull::error);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "scratch.hpp"
@@ -63,6 +64,31 @@ TEST_CASE("keep_sets: what does not fit the model is refused with the layer's nu
   refused(plan, "another model");
   plan.model_digest = model().digest();
   CHECK(cull::keep_sets(model(), plan).at(5) == first(42));
+}
+
+TEST_CASE("keep_sets: groups that do not divide the experts are refused, and the largest numbers do no harm") {
+  scratch_folder const folder;
+  fs::copy(model_dir(), folder / "model");
+  auto config = nlohmann::json::parse(slurp(model_dir() / "config.json"));
+  auto const says = [&](int groups, int top_k) {
+    config["n_group"] = config["topk_group"] = groups;
+    config["num_experts_per_tok"] = top_k;
+    spill(folder / "model/config.json", config.dump());
+    auto const grouped = cull::checkpoint::open(folder / "model");
+    return failure_of([&] { cull::keep_sets(grouped, uniform(60)); });
+  };
+  for (int const groups : {3, 5, 7, 48}) {
+    auto const problem = says(groups, 8);
+    CHECK(problem.code() == cull::errc::bad_plan);
+    CHECK_MESSAGE(mentions(problem.what(), "64 experts do not divide into its router's " + std::to_string(groups)),
+                  std::string{problem.what()});
+  }
+  int const largest = std::numeric_limits<int>::max();
+  CHECK(mentions(says(largest, 1).what(), "too few"));
+  CHECK(mentions(says(largest, largest).what(), "too few"));
+  CHECK(mentions(says(1, largest).what(), "too few"));
+  CHECK(mentions(says(64, 8).what(), "too few"));
+  CHECK(mentions(says(2, 8).what(), "same number"));
 }
 
 TEST_CASE("keep_sets: MTP by its own scores, dropped, or as another layer") {

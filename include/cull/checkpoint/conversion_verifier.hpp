@@ -38,7 +38,7 @@ class conversion_verifier {
       bool const known = source_.find(t.name) != nullptr || is_expert_matrix(source_.family(), result_.place_of(t.name));
       if (!known) fail(t.name + ": must not be there");
     }
-    if (result_.moe_layers() != source_.moe_layers() || result_.experts() != source_.experts()) {
+    if (result_.moe_layers() != source_.moe_layers() || result_.expert_counts() != source_.expert_counts()) {
       fail("config.json: layers or numbers of experts are not the source's");
     } else {
       for (int const layer : source_.moe_layers()) check_layer(layer);

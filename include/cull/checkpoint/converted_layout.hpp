@@ -92,7 +92,7 @@ class conversion_planner {
     bool const fused = !of_.fused.down.empty() && stored_weights(model_, fused_down) != nullptr;
     if (fused && !is_nvfp4(wanted_.to)) {
       for (auto const& stem : {of_.fused.gate_up, of_.fused.gate, of_.fused.up, of_.fused.down}) {
-        if (!stem.empty()) add_fused(model_.name_in(number, stem));
+        if (!stem.empty()) add_fused(model_.name_in(number, stem), model_.experts(number));
       }
       return;
     }
@@ -101,14 +101,14 @@ class conversion_planner {
                   "experts that share tensors become each its own as NVFP4, for which this family has no names; convert to bf16",
                   {.file = model_.dir().string(), .tensor = fused_down}};
     }
-    for (int e = 0; e < model_.experts(); ++e) add_expert(number, e, layer.experts[static_cast<std::size_t>(e)], fused);
+    for (int e = 0; e < model_.experts(number); ++e) add_expert(number, e, layer.experts[static_cast<std::size_t>(e)], fused);
   }
 
-  void add_fused(std::string const& stem) {
+  void add_fused(std::string const& stem, int experts) {
     auto const* const stored = stored_weights(model_, stem);
     if (stored == nullptr) return;
     std::vector<weight_matrix> matrices;
-    for (int e = 0; e < model_.experts(); ++e) {
+    for (int e = 0; e < experts; ++e) {
       matrices.push_back(matrix_reader<weight_matrix>::read(model_.site(stem, e, {}, of_.fused.transposed)));
     }
     auto const rows = static_cast<std::uint64_t>(matrices.front().rows());

@@ -88,9 +88,14 @@ inline void check_keep_set(checkpoint const& model, int layer, std::vector<int> 
   if (count < r.top_k || count / groups * std::min(groups, std::max(1, r.top_groups)) < r.top_k) {
     refuse_plan(at + std::to_string(count) + " experts are too few for a router that chooses " + std::to_string(r.top_k));
   }
+  if (model.experts(layer) % groups != 0) {
+    refuse_plan(at + "the model's " + std::to_string(model.experts(layer)) + " experts do not divide into its router's " +
+                std::to_string(groups) + " groups");
+  }
+  int const group_size = model.experts(layer) / groups;
   std::vector<int> per_group(static_cast<std::size_t>(groups));
-  for (int const id : kept) ++per_group[static_cast<std::size_t>(id / (model.experts(layer) / groups))];
-  if (std::any_of(per_group.begin(), per_group.end(), [&](int n) { return n * groups != count; })) {
+  for (int const id : kept) ++per_group[static_cast<std::size_t>(id / group_size)];
+  if (count % groups != 0 || std::any_of(per_group.begin(), per_group.end(), [&](int n) { return n != count / groups; })) {
     refuse_plan(at + "each of the router's " + std::to_string(groups) + " groups must keep the same number of experts");
   }
   if (groups > 1 && count / groups < 2) refuse_plan(at + "a group needs at least two experts");
@@ -106,6 +111,11 @@ inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, prunin
   if (!plan.model_digest.empty() && plan.model_digest != model.digest()) {
     detail::refuse_plan("was made for another model (digest " + plan.model_digest + ", this model has " + model.digest() + ")");
   }
+  for (auto const& [layer, kept] : plan.layers) {
+    if (!std::binary_search(model.moe_layers().begin(), model.moe_layers().end(), layer)) {
+      detail::refuse_plan("layer " + std::to_string(layer) + " has no routed experts in this model");
+    }
+  }
   auto const mtp = model.mtp_layers();
   std::map<int, std::vector<int>> out;
   for (int const layer : model.moe_layers()) {
@@ -119,11 +129,6 @@ inline std::map<int, std::vector<int>> keep_sets(checkpoint const& model, prunin
     }
     detail::check_keep_set(model, source, found->second);
     out[layer] = found->second;
-  }
-  for (auto const& [layer, kept] : plan.layers) {
-    if (!std::binary_search(model.moe_layers().begin(), model.moe_layers().end(), layer)) {
-      detail::refuse_plan("layer " + std::to_string(layer) + " has no routed experts in this model");
-    }
   }
   for (auto const& [layer, kept] : out) {
     if (kept.size() != out.begin()->second.size() && model.family().per_layer_key.empty()) {

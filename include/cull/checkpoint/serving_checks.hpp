@@ -60,6 +60,17 @@ class serving_inspector {
     if (list.empty()) return none;
     return list[0] + (list.size() > 1 ? " and " + std::to_string(list.size() - 1) + " more" : "");
   }
+  bool every_count(auto&& holds) const {
+    auto const counts = model_.expert_counts();
+    return std::all_of(counts.begin(), counts.end(), holds);
+  }
+  /// "168", or "96 to 168" where layers differ.
+  std::string counts_text() const {
+    auto const counts = model_.expert_counts();
+    if (counts.empty()) return "0";
+    auto const [low, high] = std::minmax_element(counts.begin(), counts.end());
+    return *low == *high ? std::to_string(*low) : std::to_string(*low) + " to " + std::to_string(*high);
+  }
 
   void check_counts() {
     std::vector<std::string> wrong;
@@ -68,7 +79,7 @@ class serving_inspector {
         wrong.push_back("layer " + std::to_string(layer) + " has " + std::to_string(experts.size()));
     }
     add({"one number of experts in every MoE layer, MTP included", when(wrong.empty(), serving_verdict::bad),
-         std::to_string(model_.experts()) + " in config.json; " + first_of(wrong, "all layers agree"),
+         counts_text() + " in config.json; " + first_of(wrong, "all layers agree"),
          "builds every layer from one number; an expert beyond it ends in a "
          "KeyError",
          "likewise", "likewise"});
@@ -76,15 +87,16 @@ class serving_inspector {
 
   void check_choice() {
     auto const& r = model_.router();
-    int const n = model_.experts(), groups = std::max(1, r.groups), top = std::max(1, r.top_groups);
-    bool const fits =
-        n >= r.top_k && n % groups == 0 && (groups == 1 || n / groups >= 2) && std::min(groups, top) * (n / groups) >= r.top_k;
+    int const groups = std::max(1, r.groups), top = std::max(1, r.top_groups);
+    bool const fits = every_count([&](int n) {
+      return n >= r.top_k && n % groups == 0 && (groups == 1 || n / groups >= 2) && std::min(groups, top) * (n / groups) >= r.top_k;
+    });
+    bool const suits_kernels = every_count([&](int n) { return n % 4 == 0 && n > r.top_k; });
     add({"the router's choice fits what is left", when(fits, serving_verdict::bad),
-         "top " + std::to_string(r.top_k) + " of " + std::to_string(n) + " in " + std::to_string(groups) +
+         "top " + std::to_string(r.top_k) + " of " + counts_text() + " in " + std::to_string(groups) +
              " group(s), of which " + std::to_string(std::min(groups, top)),
          "grouped top-k fails or falls back to plain top-k", "grouped top-k fails", "routing kernels refuse the shape"});
-    add({"a number of experts that routing kernels take", when(n % 4 == 0 && n > r.top_k, serving_verdict::note),
-         std::to_string(n),
+    add({"a number of experts that routing kernels take", when(suits_kernels, serving_verdict::note), counts_text(),
          "FlashInfer's TensorRT-LLM kernels want a multiple of 4, above top-k; "
          "other backends do not care",
          "its CUTLASS path wants multiples of 16 on each rank", "wants a multiple of 4"});
@@ -158,12 +170,11 @@ class serving_inspector {
   }
 
   void check_expert_parallel() {
-    int const n = model_.experts();
     std::string ranks;
     for (int r = 2; r <= 16; ++r) {
-      if (n % r == 0) ranks += (ranks.empty() ? "" : ", ") + std::to_string(r);
+      if (every_count([&](int n) { return n % r == 0; })) ranks += (ranks.empty() ? "" : ", ") + std::to_string(r);
     }
-    add({"experts split evenly over ranks", when(n % 8 == 0, serving_verdict::note),
+    add({"experts split evenly over ranks", when(every_count([](int n) { return n % 8 == 0; }), serving_verdict::note),
          "over " + (ranks.empty() ? "no number of" : ranks) + " ranks",
          "a remainder goes to the first ranks; load balancing (EPLB) stops "
          "with a failed check",
@@ -174,7 +185,7 @@ class serving_inspector {
     auto const mtp = model_.mtp_layers();
     if (mtp.empty()) return;
     add({"MTP layers have the number of experts of the others", serving_verdict::good,
-         std::to_string(mtp.size()) + " MTP layer(s), " + std::to_string(model_.experts()) + " experts",
+         std::to_string(mtp.size()) + " MTP layer(s), " + counts_text() + " experts",
          "the draft is built from the same config", "likewise", "likewise"});
   }
 
