@@ -98,6 +98,13 @@ TEST_CASE("open: a directory that is none, or whose parts disagree") {
   CHECK(config([](auto& c) { c["num_experts"] = c["n_routed_experts"] = 63; }).code() == cull::errc::bad_config);
   CHECK(config([](auto& c) { c["num_experts"] = "64"; }).code() == cull::errc::bad_config);
   CHECK(config([](auto& c) { c["num_experts"] = 64.0; }).code() == cull::errc::bad_config);
+  for (auto const* const key : {"n_group", "topk_group", "num_experts_per_tok", "num_hidden_layers"}) {
+    for (std::int64_t const value : {std::int64_t{-1}, std::int64_t{65537}, (std::int64_t{1} << 32) + 1}) {
+      auto const problem = config([&](auto& c) { c[key] = value; });
+      CHECK(problem.code() == cull::errc::bad_config);
+      CHECK(mentions(problem.what(), key));
+    }
+  }
   CHECK(config([](auto& c) { c["topk_method"] = "greedy"; }).code() == cull::errc::unsupported_model);
   CHECK(config([](auto& c) { c.erase("num_experts_per_tok"); }).code() == cull::errc::bad_config);
   CHECK(mentions(config([](auto& c) { c.erase("num_experts_per_tok"); }).what(), "num_experts_per_tok"));

@@ -323,6 +323,12 @@ TEST_CASE("synthetic: LongCat-Flash, whose zero-compute experts keep their route
   out.moved(prefix + "experts.3.up_proj.weight", prefix + "experts.1.up_proj.weight");
   config["n_routed_experts"] = 2;
   CHECK(out.config == config);
+
+  // A negative number makes a router look whole that has no row for the last experts.
+  config["n_routed_experts"] = 8;
+  config["zero_expert_num"] = -2;
+  made.config(config);
+  CHECK(code_of([&] { cull::checkpoint::open(made.dir()); }) == cull::errc::bad_config);
 }
 
 TEST_CASE("synthetic: HunYuan and Ernie, whose counts are lists") {

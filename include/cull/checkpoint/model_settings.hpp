@@ -53,10 +53,10 @@ class family_config {
     auto const path = place(from);
     return path ? config_.text(*path) : *from.value;
   }
-  /// A list counts where all its members are equal.
+  /// A count. A list is one where all its members are equal.
   int get(setting<int> const& from) const {
     auto const path = place(from);
-    return path ? static_cast<int>(one_integer(*path)) : *from.value;
+    return path ? count(one_integer(*path), *path) : count(*from.value, from.key);
   }
   std::int64_t one_integer(std::string const& path) const {
     auto const values = config_.integers(path);
@@ -65,9 +65,9 @@ class family_config {
     }
     return values[0];
   }
-  std::int64_t number_of_layers() const {
+  int number_of_layers() const {
     for (auto const& key : of_.layers_keys) {
-      if (auto const path = find(key)) return config_.integer_or_length(*path);
+      if (auto const path = find(key)) return count(config_.integer_or_length(*path), *path);
     }
     throw error{errc::bad_config, "key '" + of_.layers_keys.at(0) + "' is missing", {.file = config_.file()}};
   }
@@ -79,6 +79,12 @@ class family_config {
   config_view const& config() const { return config_; }
 
  private:
+  int count(std::int64_t value, std::string const& path) const {
+    if (value >= 0 && value <= 65536) return static_cast<int>(value);
+    throw error{errc::bad_config,
+                "key '" + path + "' must be a count of at most 65536, not " + std::to_string(value),
+                {.file = config_.file()}};
+  }
   template <class T>
   std::optional<std::string> place(setting<T> const& from) const {
     auto path = find(from.key);

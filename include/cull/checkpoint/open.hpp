@@ -62,7 +62,7 @@ class checkpoint_opener {
   void find_layers() {
     auto const& of = s_->family;
     family_config const config{of, s_->config};
-    s_->hidden_layers = static_cast<int>(config.number_of_layers());
+    s_->hidden_layers = config.number_of_layers();
     for (auto const& t : s_->tensors) {
       auto const place = locate(of, s_->hidden_layers, t.name);
       if (place.layer >= 0 && place.expert < 0 && place.rest == of.router) s_->prefixes.emplace(place.layer, place.prefix);
