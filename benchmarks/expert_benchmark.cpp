@@ -25,6 +25,11 @@ constexpr setting settings[] = {{"bf16/amx_bf16", cull::isa::amx_bf16, product_k
                                 {"f32/avx512", cull::isa::avx512, product_kind::f32},
                                 {"f32/avx2", cull::isa::avx2, product_kind::f32}};
 
+constexpr setting fixed_point_settings[] = {{"bf16/avx512_bf16", cull::isa::avx512_bf16, product_kind::bf16},
+                                            {"f32/avx512_bf16", cull::isa::avx512_bf16, product_kind::f32},
+                                            {"bf16/avx2", cull::isa::avx2, product_kind::bf16},
+                                            {"f32/avx2", cull::isa::avx2, product_kind::f32}};
+
 template <class Work>
 void against_peak(benchmark::State& state, setting const& with, int threads, double operations, Work&& work) {
   auto const per_step = benchmarks::peak_products(with.level, with.kind, 1, threads);
@@ -107,6 +112,14 @@ void add(std::string const& what, setting const& with, std::int64_t tokens, int 
         add("matmul", with, tokens, threads, bf16 ? matmul<cull::bf16_precision> : matmul<cull::f32_precision>);
         add("expert_mlp", with, tokens, threads, bf16 ? expert_mlp<cull::bf16_precision> : expert_mlp<cull::f32_precision>);
       }
+    }
+  }
+  for (auto const& with : fixed_point_settings) {
+    if (with.level > cull::best_isa()) continue;
+    bool const bf16 = with.kind == product_kind::bf16;
+    for (int const threads : {1, 2}) {
+      add("expert_mlp/packed_bytes/latency", with, 1, threads,
+          bf16 ? one_token<cull::latency<cull::bf16_precision>> : one_token<cull::latency<cull::f32_precision>>);
     }
   }
   return true;

@@ -7,7 +7,9 @@
 #include <cull/config.hpp>
 #include <cull/cpu/aligned_buffer.hpp>
 #include <cull/cpu/packed_rows.hpp>
+#include <cull/cpu/row_decoder.hpp>
 #include <cull/cpu/tiled_product.hpp>
+#include <cull/cpu/x86/fixed_point.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -57,6 +59,34 @@ void multiply_strips(token_panel<Kernel> const& x, std::int64_t first, std::int6
   }
   tiled_product<Kernel>{x}.run(first, last, source, finish);
 }
+
+/// Activations as a kernel wants them.
+template <class Kernel>
+struct panel_of {
+  using type = token_panel<Kernel>;
+};
+
+#if CULL_X86
+template <stored_rows_only Kernel>
+struct panel_of<Kernel> {
+  using type = fixed_point_panel<Kernel>;
+};
+
+/// `multiply_strips` in fixed point: strip by strip, a token after the other.
+template <class Kernel, class Source, class Finish>
+void multiply_strips(fixed_point_panel<Kernel> const& x, std::int64_t first, std::int64_t last, Source const& source,
+                     Finish const& finish) {
+  aligned_buffer<std::uint8_t> copied;
+  auto const size = x.tokens() * Kernel::rows;
+  aligned_buffer<float> const sums{Source::together * size};
+  for (std::int64_t strip = first; strip < last; ++strip) {
+    auto const rows = source.stored(strip, copied);
+    float* const to = sums.data() + strip % Source::together * size;
+    for (std::int64_t t = 0; t < x.tokens(); ++t) Kernel::multiply(x.of(t), rows, x.columns(), to + t * Kernel::rows);
+    finish(strip, std::int64_t{0}, x.tokens(), to);
+  }
+}
+#endif
 
 }  // namespace detail
 

@@ -67,8 +67,8 @@ struct token_outputs {
 };
 
 template <class M>
-bool holds_in_bf16(M const& m) {
-  return visit_matrix(m, []<matrix_format F>(matrix<F> const&) { return exact_in_bf16<F>; });
+weight_kind kind_of(M const& m) {
+  return visit_matrix(m, []<matrix_format F>(matrix<F> const&) { return weight_kind_of<F>; });
 }
 template <class Kernel, class M>
 weight_rows<Kernel> any_rows_of(M const& m) {
@@ -147,13 +147,36 @@ class expert_kernel {
     auto const gate = any_rows_of<Kernel>(expert_.gate);
     if (gate.rows == 0) return up_alone(up, activation);
     gated_rows<Kernel> const both{gate, up};
+    if constexpr (stored_rows_only<Kernel>) return gate_and_up_apart(both, activation);
     for_each_strip_range(exec_, both.strips(), 2, false, [&](std::int64_t first, std::int64_t last) {
       multiply_strips(entering_, first, last, both, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
         auto const count = tiles * tile_size;
         if (strip % 2 == 0) return finish_sums<Kernel>(sums, count, gate.outer_scale, expert_.gate_bias, strip / 2);
         finish_sums<Kernel>(sums, count, up.outer_scale, expert_.up_bias, strip / 2);
         visit_activation(activation, [&](auto const& act) { activate(exec_.level(), act, sums - count, sums, count); });
-        keep(strip / 2, tile, tiles, up.rows, sums);
+        keep(strip / 2, tile, tiles, up.rows, sums, inner_);
+      });
+    });
+  }
+
+  /// The strips of few tokens are too short to activate one by one: all rows of a range at once.
+  template <class Activation>
+  void gate_and_up_apart(gated_rows<Kernel> const& both, Activation const& activation) {
+    auto const width = both.up.rows;
+    gates_.reserve(tokens_ * width);
+    for_each_strip_range(exec_, both.strips(), 2, false, [&](std::int64_t first, std::int64_t last) {
+      multiply_strips(entering_, first, last, both, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
+        bool const gate = strip % 2 == 0;
+        finish_sums<Kernel>(sums, tiles * tile_size, (gate ? both.gate : both.up).outer_scale,
+                            gate ? expert_.gate_bias : expert_.up_bias, strip / 2);
+        keep(strip / 2, tile, tiles, width, sums, gate ? gates_ : inner_);
+      });
+      auto const begin = first / 2 * Kernel::rows, end = std::min(last / 2 * Kernel::rows, width);
+      visit_activation(activation, [&](auto const& act) {
+        for (std::int64_t t = 0; t < tokens_; ++t) {
+          auto const at = t * width + begin;
+          activate(exec_.level(), act, gates_.data() + at, inner_.data() + at, end - begin);
+        }
       });
     });
   }
@@ -165,32 +188,47 @@ class expert_kernel {
         auto const count = tiles * tile_size;
         finish_sums<Kernel>(sums, count, up.outer_scale, expert_.up_bias, strip);
         visit_activation(activation, [&](auto const& act) { activate(exec_.level(), act, nullptr, sums, count); });
-        keep(strip, tile, tiles, up.rows, sums);
+        keep(strip, tile, tiles, up.rows, sums, inner_);
       });
     });
   }
 
-  void keep(std::int64_t strip, std::int64_t tile, std::int64_t tiles, std::int64_t width, float const* sums) {
+  void keep(std::int64_t strip, std::int64_t tile, std::int64_t tiles, std::int64_t width, float const* sums,
+            aligned_buffer<float> const& to) const {
     for_each_output<Kernel>(strip, tile, tiles, width, tokens_,
-                            [&](std::int64_t t, std::int64_t n, std::int64_t at) { inner_.data()[t * width + n] = sums[at]; });
+                            [&](std::int64_t t, std::int64_t n, std::int64_t at) { to.data()[t * width + n] = sums[at]; });
   }
 
   on_cpu exec_;
   gated_expert<M> const& expert_;
   std::int64_t tokens_ = 0;
-  token_panel<Kernel> entering_, leaving_;
-  aligned_buffer<float> inner_;
+  typename panel_of<Kernel>::type entering_, leaving_;
+  aligned_buffer<float> gates_, inner_;
 };
 
-/// Runs an expert whose matrices all have a kernel under `Precision`; false where they do not, and the reference has to.
-template <class Precision, class M, class Activation>
+/// What all matrices of an expert are.
+template <class M>
+weight_kind kind_of(gated_expert<M> const& expert) {
+  bool const gated = visit_matrix(expert.gate, [](auto const& m) { return m.rows > 0; });
+  auto const entering = gated ? std::min(kind_of(expert.gate), kind_of(expert.up)) : kind_of(expert.up);
+  return std::min(entering, kind_of(expert.down));
+}
+/// Whether bf16 holds some matrices of an expert and others not.
+template <class M>
+bool differs_in_bf16(gated_expert<M> const& expert) {
+  bool const gated = visit_matrix(expert.gate, [](auto const& m) { return m.rows > 0; });
+  bool const up = kind_of(expert.up) != weight_kind::any;
+  return up != (kind_of(expert.down) != weight_kind::any) || (gated && up != (kind_of(expert.gate) != weight_kind::any));
+}
+
+/// Runs an expert whose matrices all have a kernel under `Policy`; false where they do not, and the reference has to.
+template <class Policy, class M, class Activation>
 bool run_by_kernel(on_cpu const& exec, gated_expert<M> const& expert, token_rows const& x, token_outputs const& out,
                    Activation const& activation) {
-  bool const gated = visit_matrix(expert.gate, [](auto const& m) { return m.rows > 0; });
-  bool const up = holds_in_bf16(expert.up), down = holds_in_bf16(expert.down), gate = gated ? holds_in_bf16(expert.gate) : up;
-  if (std::is_same_v<Precision, bf16_precision> && (up != down || up != gate)) return false;
-  return with_kernel<Precision>(exec, up, [&]<class Kernel>() {
-    expert_kernel<Kernel, Precision, M>{exec, expert}.run(x, out, activation);
+  bool const rounded = std::is_same_v<typename precision_of<Policy>::type, bf16_precision>;
+  if (rounded && differs_in_bf16(expert)) return false;
+  return with_kernel<Policy>(exec, kind_of(expert), [&]<class Kernel>() {
+    expert_kernel<Kernel, Policy, M>{exec, expert}.run(x, out, activation);
   });
 }
 

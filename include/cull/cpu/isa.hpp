@@ -25,14 +25,20 @@ CULL_NAMESPACE_BEGIN
 /// Instructions that the kernels of `on_cpu` may use; each level includes those before it.
 enum class isa : std::uint8_t {
   portable,     ///< the reference: plain C++ in double precision
-  avx2,         ///< and FMA
+  avx2,         ///< FMA and F16C
   avx512,       ///< F, BW, DQ, VL
-  avx512_bf16,  ///< products of bf16 pairs, and VBMI, which of cores with the former Cooper Lake alone lacks
+  avx512_bf16,  ///< products of bf16 pairs, VNNI, and VBMI, which of cores with the former Cooper Lake alone lacks
   amx_bf16,     ///< the same on tile registers, with sums of their own
 };
 
 #if CULL_X86
 namespace detail {
+
+/// Whether half precision is converted, which compilers' own question does not cover.
+inline bool has_f16c() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;
+}
 
 /// Whether the processor has tile registers and bf16 products on them, and the system lends them: it is asked for them, which
 /// holds for the whole process and makes what it saves for a signal 8 KiB larger.
@@ -55,11 +61,12 @@ inline isa best_isa() noexcept {
 #if CULL_X86
   static isa const found = [] {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return isa::portable;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !detail::has_f16c()) return isa::portable;
     bool const wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (!wide) return isa::avx2;
-    if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512vbmi")) return isa::avx512;
+    bool const bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+    if (!bytes || !__builtin_cpu_supports("avx512bf16")) return isa::avx512;
     return detail::may_use_amx() ? isa::amx_bf16 : isa::avx512_bf16;
   }();
   return found;

@@ -12,6 +12,8 @@
 #include <cull/cpu/x86/avx2.hpp>
 #include <cull/cpu/x86/avx512.hpp>
 #include <cull/cpu/x86/avx512_bf16.hpp>
+#include <cull/cpu/x86/fixed_point_avx2.hpp>
+#include <cull/cpu/x86/fixed_point_avx512.hpp>
 #include <cull/expert/precision.hpp>
 #include <cull/tensor/view.hpp>
 
@@ -19,12 +21,33 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Calls `run.template operator()<Kernel>()` with the kernel for products of activations under `Precision` with weights of which
-/// `exact` says whether bf16 holds them; false where there is none and the reference has to do.
-template <class Precision, class Run>
-bool with_kernel(on_cpu const& exec, [[maybe_unused]] bool exact, [[maybe_unused]] Run&& run) {
 #if CULL_X86
-  if constexpr (std::is_same_v<Precision, bf16_precision>) {
+/// The kernel in fixed point; false where there is none.
+template <int Digits, class Run>
+bool with_fixed_point(isa level, Run&& run) {
+  if (level >= isa::avx512_bf16) {
+    run.template operator()<fixed_point_avx512<Digits>>();
+  } else if (level >= isa::avx2) {
+    run.template operator()<fixed_point_avx2<Digits>>();
+  } else {
+    return false;
+  }
+  return true;
+}
+#endif
+
+/// Calls `run.template operator()<Kernel>()` with the kernel for products of activations under `Policy` with weights of a kind;
+/// false where there is none and the reference has to do.
+template <class Policy, class Run>
+bool with_kernel(on_cpu const& exec, [[maybe_unused]] weight_kind kind, [[maybe_unused]] Run&& run) {
+#if CULL_X86
+  using precision = typename precision_of<Policy>::type;
+  constexpr bool rounded = std::is_same_v<precision, bf16_precision>;
+  if constexpr (!std::is_same_v<Policy, precision>) {
+    if (kind == weight_kind::nvfp4_rows) return with_fixed_point<rounded ? 2 : 3>(exec.level(), run);
+  }
+  if constexpr (rounded) {
+    bool const exact = kind >= weight_kind::exact_in_bf16;
     if (exact && exec.level() == isa::amx_bf16) {
       run.template operator()<amx_bf16_kernel>();
       return true;

@@ -61,7 +61,7 @@ struct impl<matmul_op, on_cpu> {
     // Waking threads costs some microseconds: below half a million products one is faster.
     bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 19);
     bool const done = detail::with_kernel<Precision>(
-        exec, exact_in_bf16<F>, [&]<class Kernel>() { tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y); });
+        exec, detail::weight_kind_of<F>, [&]<class Kernel>() { tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y); });
     if (!done) reference<Precision>(small ? exec.alone() : exec, x, w, y);
   }
 
@@ -69,7 +69,7 @@ struct impl<matmul_op, on_cpu> {
   template <class Precision, class Kernel>
   static void tiled(on_cpu const& exec, bool small, matrix_view<float const> x, Precision, detail::weight_rows<Kernel> const& w,
                     matrix_view<float> y) {
-    detail::token_panel<Kernel> panel;
+    typename detail::panel_of<Kernel>::type panel;
     panel.fill(small ? exec.alone() : exec, x.rows(), x.cols(), detail::activation_source<Precision>{x});
     detail::for_each_strip_range(exec, w.strips(), 1, small, [&](std::int64_t first, std::int64_t last) {
       detail::multiply_strips(panel, first, last, w,

@@ -31,6 +31,17 @@ inline constexpr bool exact_in_bf16<bf16_format> = true;
 
 namespace detail {
 
+/// What a kernel may count on in a format's weights; each says what those before it do.
+enum class weight_kind : std::uint8_t {
+  any,
+  exact_in_bf16,
+  nvfp4_rows,  ///< codes and block scales that can be multiplied as they are stored
+};
+template <class F>
+inline constexpr weight_kind weight_kind_of = packed_rows<F>::known && F::group == 16 ? weight_kind::nvfp4_rows
+                                              : exact_in_bf16<F>                     ? weight_kind::exact_in_bf16
+                                                                                     : weight_kind::any;
+
 /// Any format through `decode_group`: columns [first, first + columns) of a row, without the outer scale.
 template <matrix_format F>
 void decode_columns(matrix<F> const& m, std::int64_t row, std::int64_t first, std::int64_t columns, float* out) {
@@ -88,6 +99,10 @@ void decode_row(matrix<F> const& m, std::int64_t row, std::int64_t first, std::i
   decode_columns(m, row, first + known, columns - known, values);
   pack_padded<Kernel>(values, columns - known, (columns - known + group - 1) / group * group, out + known);
 }
+
+/// Kernels that multiply rows as they are stored and no others.
+template <class Kernel>
+concept stored_rows_only = requires { Kernel::digits; };
 
 /// A matrix as a kernel reads it: its format is known to the functions alone, so that products are compiled once per kernel.
 template <class Kernel>
@@ -148,10 +163,12 @@ template <class Kernel, matrix_format F>
 weight_rows<Kernel> rows_of(matrix<F> const& m) {
   using of_format = cull::matrix<F>;
   weight_rows<Kernel> out{&m, nullptr, nullptr, m.rows, m.cols, static_cast<double>(F::outer_scale(m.parts))};
-  out.decode = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
-                  typename Kernel::element* to) {
-    decode_row<Kernel>(*static_cast<of_format const*>(of), row, first, columns, ahead, to);
-  };
+  if constexpr (!stored_rows_only<Kernel>) {
+    out.decode = [](void const* of, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
+                    typename Kernel::element* to) {
+      decode_row<Kernel>(*static_cast<of_format const*>(of), row, first, columns, ahead, to);
+    };
+  }
   if constexpr (packed_rows<F>::known && F::group == 16) {
     out.packed = [](void const* of, std::int64_t row, aligned_buffer<std::uint8_t>& buffer) {
       return stored_strip<Kernel>(*static_cast<of_format const*>(of), row, buffer);

@@ -3,20 +3,13 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 #include <cull/expert/precision.hpp>
 
 CULL_NAMESPACE_BEGIN
-
-/// For few tokens per expert: `run_experts<latency<bf16_precision>>(...)` runs kernels that read each weight once for up to 8
-/// tokens and are bound by that; without it kernels read it once for up to 64. Both sum in the same order and give the same bits;
-/// the choice is the type's, never the batch's.
-template <class Precision>
-struct latency : Precision {
-  using precision = Precision;
-};
 
 namespace detail {
 
@@ -28,16 +21,11 @@ inline constexpr int bf16_parts<f32_precision> = 3;
 template <>
 inline constexpr int bf16_parts<bf16_precision> = 1;
 
-/// The precision of a policy, and the tokens that its kernels take at a time.
+/// The precision of a policy, and the tokens that its kernels take at a time: `latency` reads each weight once for up to 8.
 template <class Policy>
 struct policy_of {
-  using precision = Policy;
-  static constexpr int tokens = 64;
-};
-template <class Precision>
-struct policy_of<latency<Precision>> {
-  using precision = Precision;
-  static constexpr int tokens = 8;
+  using precision = typename precision_of<Policy>::type;
+  static constexpr int tokens = std::is_same_v<Policy, precision> ? 64 : 8;
 };
 
 inline unsigned block_count(std::int64_t count, std::int64_t each) {

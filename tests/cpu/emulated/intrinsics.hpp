@@ -112,6 +112,31 @@ inline __m256i low_words(std::uint64_t mask, __m512i a) {
   auto const x = of<std::uint32_t>(a);
   return made<__m256i, std::uint16_t>(mask, [&](std::size_t i) { return x[i] & 0xffffu; });
 }
+/// Of every four lanes two of each operand, picked by two bits each.
+inline __m512 lanes_of_fours(__m512 a, __m512 b, unsigned pick) {
+  auto const x = of<std::uint32_t>(a), y = of<std::uint32_t>(b);
+  return made<__m512, std::uint32_t>([&](std::size_t i) {
+    auto const from = i / 4 * 4 + (pick >> i % 4 * 2 & 3u);
+    return i % 4 < 2 ? x[from] : y[from];
+  });
+}
+inline __m512 as_floats(__m512i a) {
+  auto const x = of<std::int32_t>(a);
+  return made<__m512, float>([&](std::size_t i) { return static_cast<float>(x[i]); });
+}
+inline __m512 of_halves(__m256i a) {
+  auto const x = of<std::uint16_t>(a);
+  return made<__m512, float>([&](std::size_t i) {
+    int const exponent = x[i] >> 10 & 31, mantissa = x[i] & 1023;
+    float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                               : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+    if (exponent == 31) size = mantissa == 0 ? INFINITY : NAN;
+    return x[i] & 0x8000u ? -size : size;
+  });
+}
+inline __m512i load_bytes(std::uint64_t mask, std::uint8_t const* from) {
+  return made<__m512i, std::uint8_t>(mask, [&](std::size_t i) { return from[i]; });
+}
 inline __m512i of_two_tables(__m512i a, __m512i index, __m512i b) {
   auto const x = of<std::uint16_t>(a), y = of<std::uint16_t>(b), at = of<std::uint16_t>(index);
   return made<__m512i, std::uint16_t>([&](std::size_t i) { return (at[i] & 32u ? y : x)[at[i] & 31u]; });
@@ -165,6 +190,7 @@ using __mmask64 = std::uint64_t;
 #define _mm512_cmplt_epi64_mask(a, b) emulated::less(a, b)
 #define _mm512_maskz_cvtepu8_epi32(mask, a) emulated::widened_bytes<std::uint32_t>(mask, a)
 #define _mm512_maskz_slli_epi16(mask, a, n) emulated::left<std::uint16_t>(mask, a, n)
+#define _mm512_maskz_srli_epi16(mask, a, n) emulated::right<std::uint16_t>(mask, a, n)
 #define _mm512_maskz_slli_epi32(mask, a, n) emulated::left<std::uint32_t>(mask, a, n)
 #define _mm512_maskz_slli_epi64(mask, a, n) emulated::left<std::uint64_t>(mask, a, n)
 #define _mm512_maskz_srai_epi64(mask, a, n) emulated::right<std::int64_t>(mask, a, n)
@@ -182,3 +208,7 @@ using __mmask64 = std::uint64_t;
 #define _mm512_permutex2var_epi16(a, index, b) emulated::of_two_tables(a, index, b)
 #define _mm512_permutex2var_epi8(a, index, b) emulated::of_two_byte_tables(a, index, b)
 #define _mm512_stream_si512(to, a) emulated::stream(to, a)
+#define _mm512_maskz_shuffle_ps(mask, a, b, pick) (static_cast<void>(mask), emulated::lanes_of_fours(a, b, pick))
+#define _mm512_maskz_cvtepi32_ps(mask, a) (static_cast<void>(mask), emulated::as_floats(a))
+#define _mm512_maskz_cvtph_ps(mask, a) (static_cast<void>(mask), emulated::of_halves(a))
+#define _mm512_maskz_loadu_epi8(mask, from) emulated::load_bytes(mask, from)

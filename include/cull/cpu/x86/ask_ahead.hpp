@@ -16,7 +16,7 @@ namespace detail {
 /// Asks for what `rows` rows have at `at`, a step apart. Into L2: L1 holds the activations and tables of those at hand.
 template <int rows>
 inline __attribute__((always_inline)) void ask_for_rows(std::uint8_t const* at, std::int64_t step) noexcept {
-  CULL_UNROLL(3)
+  CULL_UNROLL(6)
   for (int r = 0; r < rows; ++r) _mm_prefetch(reinterpret_cast<char const*>(at + r * step), _MM_HINT_T1);
 }
 

@@ -21,9 +21,11 @@
 #define CULL_IN_REGISTER(a) asm("" : "+v"(a))
 #define CULL_IN_REGISTERS(a, b, c) asm("" : "+x"(a), "+x"(b), "+x"(c))
 
-#define CULL_TARGET_AVX2 __attribute__((target("avx2,fma")))
-#define CULL_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
-#define CULL_TARGET_AVX512_VBMI __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
-#define CULL_TARGET_AVX512_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define CULL_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define CULL_TARGET_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
+#define CULL_TARGET_AVX512_VBMI __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
+#define CULL_TARGET_AVX512_VNNI \
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")))
+#define CULL_TARGET_AVX512_BF16 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 
 #endif

@@ -16,6 +16,7 @@
 #endif
 #include <simde/x86/avx2.h>
 #include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
 #if defined(__clang__)
 #pragma clang diagnostic pop
@@ -31,4 +32,5 @@
 #define CULL_TARGET_AVX2
 #define CULL_TARGET_AVX512
 #define CULL_TARGET_AVX512_VBMI
+#define CULL_TARGET_AVX512_VNNI
 #define CULL_TARGET_AVX512_BF16
