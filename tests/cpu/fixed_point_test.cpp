@@ -154,7 +154,8 @@ TEST_CASE("fixed point: values around each power of two get the least unit that 
   for (int exponent = -149; exponent < 128; ++exponent) {
     for (float const factor : {1.0f, 1.5f, 0x1.fefefcp0f, 0x1.fefefep0f, 0x1.fefffep0f, 0x1.fffffep0f, 1.0f + 0x1p-23f}) {
       std::vector<float> x(256);
-      for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::ldexp(factor, exponent - static_cast<int>(i % 16)) * (i % 3 ? 1 : -1);
+      for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = std::ldexp(factor, exponent - static_cast<int>(i % 16)) * (i % 3 ? 1 : -1);
       auto const unit = encoded<3>(x);
       fixed_block const wanted{x.data(), 23};
       std::int64_t other = 0;
@@ -195,7 +196,8 @@ TEST_CASE("latency: every code beside every block scale, negative ones and NaN a
       }
       for (std::int64_t n = 0; n < 256; ++n) {
         for (std::int64_t b = 0; b < blocks; ++b) {
-          if (place == 2 || b == place * (blocks - 1)) w.scales[static_cast<std::size_t>(n * blocks + b)] = static_cast<std::uint8_t>(n);
+          if (place == 2 || b == place * (blocks - 1))
+            w.scales[static_cast<std::size_t>(n * blocks + b)] = static_cast<std::uint8_t>(n);
         }
       }
       auto const x = uneven_tokens(1, cols, 74);
@@ -207,8 +209,12 @@ TEST_CASE("latency: every code beside every block scale, negative ones and NaN a
           continue;
         }
         // A negative scale is a positive one with all its codes' signs turned.
-        stored row{1, cols, {w.bytes.begin() + n * cols / 2, w.bytes.begin() + (n + 1) * cols / 2},
-                   {w.scales.begin() + n * blocks, w.scales.begin() + (n + 1) * blocks}, {}, w.outer};
+        stored row{1,
+                   cols,
+                   {w.bytes.begin() + n * cols / 2, w.bytes.begin() + (n + 1) * cols / 2},
+                   {w.scales.begin() + n * blocks, w.scales.begin() + (n + 1) * blocks},
+                   {},
+                   w.outer};
         for (std::size_t b = 0; b < static_cast<std::size_t>(blocks); ++b) {
           if (row.scales[b] < 128) continue;
           row.scales[b] = static_cast<std::uint8_t>(row.scales[b] - 128);
@@ -279,7 +285,8 @@ TEST_CASE("latency: scales in tiles, and rows a step apart, give the bits of tho
     std::vector<std::uint8_t> scales(static_cast<std::size_t>(cull::tiled_128x4::size(rows, blocks)));
     for (std::int64_t n = 0; n < rows; ++n) {
       for (std::int64_t b = 0; b < blocks; ++b)
-        scales[static_cast<std::size_t>(cull::tiled_128x4::offset(n, b, blocks))] = w.scales[static_cast<std::size_t>(n * blocks + b)];
+        scales[static_cast<std::size_t>(cull::tiled_128x4::offset(n, b, blocks))] =
+            w.scales[static_cast<std::size_t>(n * blocks + b)];
     }
     cull::matrix<tiled> const m{{w.bytes.data(), scales.data(), w.outer, cols}, rows, cols};
     CHECK(expert_test::same_bits(multiplied<latency<f32_precision>>({2, level}, x, m), wanted));
@@ -331,7 +338,8 @@ TEST_CASE_TEMPLATE("latency: what is not NVFP4 throughout, and the reference, ke
                                  multiplied<Precision>({1, level}, x, made<bf16_format>::view(plain))));
     auto const gate = made<nvfp4_modelopt>::weights(32, 64, 87), up = made<nvfp4_modelopt>::weights(32, 64, 88);
     auto const down = made<bf16_format>::weights(64, 32, 89);
-    cull::gated_expert<> const mixed{made<nvfp4_modelopt>::view(gate), made<nvfp4_modelopt>::view(up), made<bf16_format>::view(down)};
+    cull::gated_expert<> const mixed{made<nvfp4_modelopt>::view(gate), made<nvfp4_modelopt>::view(up),
+                                     made<bf16_format>::view(down)};
     auto y = empty_tokens(3, 64), wanted = y;
     cull::expert_mlp<latency<Precision>>(cull::on_cpu{1, level}, mixed, x.view(), y.view());
     cull::expert_mlp<Precision>(cull::on_cpu{1, level}, mixed, x.view(), wanted.view());

@@ -44,7 +44,8 @@ bool with_kernel(on_cpu const& exec, [[maybe_unused]] weight_kind kind, [[maybe_
   using precision = typename precision_of<Policy>::type;
   constexpr bool rounded = std::is_same_v<precision, bf16_precision>;
   if constexpr (!std::is_same_v<Policy, precision>) {
-    if (kind == weight_kind::nvfp4_rows) return with_fixed_point<rounded ? 2 : 3>(exec.level(), run);
+    constexpr int digits = rounded ? 2 : 3;
+    if (kind == weight_kind::nvfp4_rows) return with_fixed_point<digits>(exec.level(), run);
   }
   if constexpr (rounded) {
     bool const exact = kind >= weight_kind::exact_in_bf16;

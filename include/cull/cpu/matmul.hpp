@@ -60,8 +60,9 @@ struct impl<matmul_op, on_cpu> {
   static void run(on_cpu const& exec, matrix_view<float const> x, matrix<F> const& w, matrix_view<float> y) {
     // Waking threads costs some microseconds: below half a million products one is faster.
     bool const small = x.rows() * w.rows * w.cols < (std::int64_t{1} << 19);
-    bool const done = detail::with_kernel<Precision>(
-        exec, detail::weight_kind_of<F>, [&]<class Kernel>() { tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y); });
+    bool const done = detail::with_kernel<Precision>(exec, detail::weight_kind_of<F>, [&]<class Kernel>() {
+      tiled(exec, small, x, Precision{}, detail::rows_of<Kernel>(w), y);
+    });
     if (!done) reference<Precision>(small ? exec.alone() : exec, x, w, y);
   }
 

@@ -38,9 +38,10 @@ enum class weight_kind : std::uint8_t {
   nvfp4_rows,  ///< codes and block scales that can be multiplied as they are stored
 };
 template <class F>
-inline constexpr weight_kind weight_kind_of = packed_rows<F>::known && F::group == 16 ? weight_kind::nvfp4_rows
-                                              : exact_in_bf16<F>                     ? weight_kind::exact_in_bf16
-                                                                                     : weight_kind::any;
+inline constexpr weight_kind weight_kind_of = [] {
+  if (packed_rows<F>::known && F::group == 16) return weight_kind::nvfp4_rows;
+  return exact_in_bf16<F> ? weight_kind::exact_in_bf16 : weight_kind::any;
+}();
 
 /// Any format through `decode_group`: columns [first, first + columns) of a row, without the outer scale.
 template <matrix_format F>
@@ -102,7 +103,9 @@ void decode_row(matrix<F> const& m, std::int64_t row, std::int64_t first, std::i
 
 /// Kernels that multiply rows as they are stored and no others.
 template <class Kernel>
-concept stored_rows_only = requires { Kernel::digits; };
+concept stored_rows_only = requires {
+  Kernel::digits;
+};
 
 /// A matrix as a kernel reads it: its format is known to the functions alone, so that products are compiled once per kernel.
 template <class Kernel>

@@ -80,14 +80,17 @@ struct fixed_point_avx512 {
     for (int r = 0; r < rows; ++r) {
       __m512i code[4];
       split((r < 2 ? w.codes : more_codes) + r % 2 * w.code_step, code);
-      auto sum = _mm512_setzero_si512();
+      // Digits apart: one chain through all would fill the scheduler with what waits.
+      __m512i sum[Digits];
       CULL_UNROLL(3)
-      for (int d = Digits - 1; d >= 0; --d) {
+      for (int d = 0; d < Digits; ++d) {
+        sum[d] = d == 0 ? corrections : _mm512_setzero_si512();
         CULL_UNROLL(4)
-        for (int i = 0; i < 4; ++i) sum = _mm512_dpbusd_epi32(sum, code[i], digit[d][i]);
-        if (d > 0) sum = _mm512_maskz_slli_epi32(0xffff, sum, 8);
+        for (int i = 0; i < 4; ++i) sum[d] = _mm512_dpbusd_epi32(sum[d], code[i], digit[d][i]);
       }
-      auto const value = _mm512_maskz_cvtepi32_ps(0xffff, _mm512_add_epi32(sum, corrections));
+      CULL_UNROLL(3)
+      for (int d = Digits - 1; d > 0; --d) sum[d - 1] = _mm512_add_epi32(sum[d - 1], _mm512_maskz_slli_epi32(0xffff, sum[d], 8));
+      auto const value = _mm512_maskz_cvtepi32_ps(0xffff, sum[0]);
       auto const factor = scales((r < 2 ? w.scales : more_scales) + r % 2 * w.scale_step);
       a[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(factor, units), a[r]);
     }
