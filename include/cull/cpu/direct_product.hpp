@@ -38,7 +38,7 @@ class direct_product {
   template <class Source>
   void multiply(std::int64_t strip, Source const& source, float* sums) {
     typename Kernel::element const* tokens[Kernel::direct_tokens] = {};
-    for (std::int64_t t = 0; t < x_.tokens(); ++t) {
+    for (std::int64_t t = 0; t < x_.tiles() * Kernel::tokens; ++t) {
       tokens[t] = x_.at(t / Kernel::tokens, 0) + t % Kernel::tokens * x_.stride();
     }
     Kernel::multiply_packed(tokens, static_cast<int>(x_.tokens()), Kernel::tokens * x_.stride(), source.stored(strip, rows_),

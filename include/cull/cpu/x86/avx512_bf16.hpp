@@ -22,7 +22,7 @@ struct avx512_bf16_kernel {
   static constexpr std::int64_t group = 32;
   static constexpr std::int64_t chunk = 2048;
   static constexpr std::int64_t few_tokens = 64;
-  static constexpr std::int64_t direct_tokens = 4;  // up to which rows are decoded in registers
+  static constexpr std::int64_t direct_tokens = 8;  // up to which rows are decoded in registers
 
   /// `size` values, a multiple of the group, rounded to bf16 and in the kernel's order.
   CULL_TARGET_AVX512_BF16 static void pack(float const* values, std::int64_t size, std::uint16_t* out) noexcept {
@@ -60,7 +60,7 @@ struct avx512_bf16_kernel {
     return _mm512_permutex2var_epi16(_mm512_castsi256_si512(first), index, _mm512_castsi256_si512(other));
   }
 
-  /// Products of one to four tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
+  /// Products of one to eight tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
   /// chunks. `x_step`: elements from a token's chunk to its next.
   CULL_TARGET_AVX512_BF16 static void multiply_packed(std::uint16_t const* const* x, int count, std::int64_t x_step,
                                                       packed_strip const& w, std::int64_t columns, float* sums) noexcept {
@@ -71,8 +71,11 @@ struct avx512_bf16_kernel {
         return multiply_rows<2>(x, x_step, w, columns, sums);
       case 3:
         return multiply_rows<3>(x, x_step, w, columns, sums);
-      default:
+      case 4:
         return multiply_rows<4>(x, x_step, w, columns, sums);
+      default:
+        multiply_eight(x, x_step, w, columns, sums);
+        return multiply_eight(x, x_step, w.from_row(3), columns, sums + 3);
     }
   }
 
@@ -131,6 +134,41 @@ struct avx512_bf16_kernel {
         codes += group / 2, more_codes += group / 2, scales += group / 16, more_scales += group / 16;
       }
       avx512_kernel::store_lane_sums<T>(a, sums, first == 0);
+    }
+  }
+  CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) void store_eight(__m512 const* a, float* sums,
+                                                                                        bool first) noexcept {
+    alignas(64) float finished[24];
+    _mm512_store_ps(finished, lane_sums_16(a));
+    _mm512_mask_storeu_ps(finished + 16, 0xff, lane_sums_8(a + 16));
+    for (int i = 0; i < 24; ++i) {
+      float& to = sums[i / 3 * rows + i % 3];
+      to = first ? finished[i] : to + finished[i];
+    }
+  }
+  /// Eight tokens, of two tiles, with three rows: as many sums as there are registers for.
+  CULL_TARGET_AVX512_BF16 static void multiply_eight(std::uint16_t const* const* x, std::int64_t x_step, packed_strip const& w,
+                                                     std::int64_t columns, float* sums) noexcept {
+    auto const stride = x[1] - x[0];
+    for (std::int64_t first = 0, at = 0; first < columns; first += chunk, at += x_step) {
+      __m512 a[24];
+      CULL_UNROLL(24)
+      for (int i = 0; i < 24; ++i) a[i] = _mm512_setzero_ps();
+      auto const last = columns - first < chunk ? columns : first + chunk;
+      for (std::int64_t k = first; k < last; k += group) {
+        auto const *codes = w.codes + k / 2, *scales = w.scales + k / 16;
+        if (k % 128 == 0) ask_ahead<3>(w, k, codes, scales);
+        __m512i row[3];
+        CULL_UNROLL(3)
+        for (int r = 0; r < 3; ++r) row[r] = unpack(codes + r * w.code_step, scales + r * w.scale_step);
+        CULL_UNROLL(8)
+        for (int t = 0; t < 8; ++t) {
+          auto const token = _mm512_load_si512(x[t / 4 * 4] + t % 4 * stride + at + (k - first));
+          CULL_UNROLL(3)
+          for (int r = 0; r < 3; ++r) a[3 * t + r] = _mm512_dpbf16_ps(a[3 * t + r], (__m512bh)token, (__m512bh)row[r]);
+        }
+      }
+      store_eight(a, sums, first == 0);
     }
   }
   CULL_TARGET_AVX512_BF16 static inline __attribute__((always_inline)) __m512i ordered(__m512i words) noexcept {
