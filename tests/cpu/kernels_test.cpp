@@ -184,11 +184,11 @@ TEST_CASE("few tokens: rows decoded in registers give the bits of the tiles, and
   test_support::at_every_level([] {
     for (std::int64_t const cols : {32, 64, 80, 512, 1024, 1088, 2112, 6144}) {
       auto const w = made<cull::nvfp4_modelopt>::weights(13, cols, 71);
-      auto const x = random_tokens(13, cols, 72);
+      auto const x = random_tokens(21, cols, 72);
       auto const view = made<cull::nvfp4_modelopt>::view(w);
       auto const together = multiplied<cull::f32_precision>(test_support::cpu(), x, view);
       auto const rounded = multiplied<cull::bf16_precision>(test_support::cpu(), x, view);
-      for (std::int64_t tokens = 1; tokens <= 8; ++tokens) {
+      for (std::int64_t tokens = 1; tokens <= 16; ++tokens) {
         for (std::int64_t const first : {0, 5}) {
           auto few = empty_tokens(tokens, 13);
           cull::matmul<cull::f32_precision>(test_support::cpu(2), x.view().rows(first, tokens), view, few.view());

@@ -26,7 +26,7 @@ struct avx512_kernel {
   static constexpr std::int64_t group = 16;  // columns in one permuted unit
   static constexpr std::int64_t chunk = 1024;
   static constexpr std::int64_t few_tokens = 64;    // all of whose chunks stay in L2, so that rows are read from end to end
-  static constexpr std::int64_t direct_tokens = 8;  // up to which rows are decoded in registers
+  static constexpr std::int64_t direct_tokens = 16;  // up to which rows are decoded in registers
 
   /// `size` values, a multiple of the group, in the kernel's order.
   CULL_TARGET_AVX512 static void pack(float const* values, std::int64_t size, float* out) noexcept {
@@ -56,7 +56,7 @@ struct avx512_kernel {
     return _mm512_maskz_permutexvar_ps(0xffff, index, _mm512_load_ps(f32_of_scaled_codes.values[scale]));
   }
 
-  /// Products of one to eight tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
+  /// Products of one to sixteen tokens with a strip's rows as they are stored, decoded in registers: what `multiply` makes of all
   /// chunks. `x_step`: elements from a token's chunk to its next.
   CULL_TARGET_AVX512 static void multiply_packed(float const* const* x, int count, std::int64_t x_step, packed_strip const& w,
                                                  std::int64_t columns, float* sums) noexcept {
