@@ -59,5 +59,13 @@ int main() {
     float const e = cull::exp_f32(v);
     absorb(&e, sizeof e);
   }
+  std::vector<std::uint8_t> codes(width * 8 * hidden), scales(width * hidden);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(37 * i + i / 251);
+  for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = static_cast<std::uint8_t>(i * 7 % 0x7f);
+  cull::matrix<cull::nvfp4_modelopt> const packed{{codes.data(), scales.data(), 0.01f, 16 * hidden}, width, 16 * hidden};
+  std::vector<float> few(2 * width);
+  cull::matmul<cull::latency<cull::f32_precision>>(exec, cull::matrix_view<float const>{x.data(), 2, 16 * hidden}, packed,
+                                                   cull::matrix_view<float>{few.data(), 2, width});
+  absorb(few.data(), sizeof(float) * few.size());
   std::printf("%016llx\n", static_cast<unsigned long long>(digest));
 }

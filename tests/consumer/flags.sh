@@ -16,7 +16,6 @@ while read -r flags; do
 done <<'FLAGS'
 -O0
 -O3
--O3 -march=native
 -O3 -march=native -ffp-contract=off
 -O3 -march=native -ffp-contract=fast
 FLAGS
