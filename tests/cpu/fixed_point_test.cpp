@@ -6,7 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <numeric>
+#include <span>
+#include <type_traits>
 #include <vector>
 
 #include <cull/expert.hpp>
@@ -275,7 +276,7 @@ TEST_CASE("latency: a value that is not finite makes its own token NaN, zeros ar
   }
 }
 
-TEST_CASE("latency: scales in tiles, and rows a step apart, give the bits of those in rows") {
+TEST_CASE("latency: scales in tiles, rows a step apart and the other dialect give the bits of rows and scales one by one") {
   for (auto const level : levels_of_kernels()) {
     constexpr std::int64_t rows = 37, cols = 336, blocks = cols / 16;
     auto const w = made<nvfp4_modelopt>::weights(rows, cols, 79);
@@ -290,6 +291,64 @@ TEST_CASE("latency: scales in tiles, and rows a step apart, give the bits of tho
     }
     cull::matrix<tiled> const m{{w.bytes.data(), scales.data(), w.outer, cols}, rows, cols};
     CHECK(expert_test::same_bits(multiplied<latency<f32_precision>>({2, level}, x, m), wanted));
+
+    auto second = made<nvfp4_modelopt>::view(w);
+    second.parts.row_step = 2;
+    second.rows = 18;
+    auto const every_second = multiplied<latency<f32_precision>>({1, level}, x, second);
+    for (std::int64_t t = 0; t < 2; ++t) {
+      for (std::int64_t n = 0; n < 18; ++n) CHECK(every_second.at(t, n) == wanted.at(t, 2 * n));
+    }
+
+    // compressed-tensors stores what the sum is divided by.
+    cull::matrix<cull::nvfp4<cull::compressed_tensors>> const other{{w.bytes.data(), w.scales.data(), 256.0f, cols}, rows, cols};
+    auto const divided = multiplied<latency<f32_precision>>({1, level}, x, other);
+    for (std::int64_t n = 0; n < rows; ++n) {
+      double const sum = ordered_product(x.values.data(), w, n, 23);
+      CHECK(divided.at(0, n) == static_cast<float>(sum / 256));
+    }
+    CHECK(multiplied<latency<f32_precision>>({1, level}, tokens_block{{}, 0, cols, cols}, m).values.empty());
+  }
+}
+
+TEST_CASE("latency: biases, an expert without a gate, and another activation") {
+  constexpr std::int64_t hidden = 64, width = 48;
+  auto const up = made<nvfp4_modelopt>::weights(width, hidden, 91), down = made<nvfp4_modelopt>::weights(hidden, width, 92);
+  auto const gate = made<nvfp4_modelopt>::weights(width, hidden, 93);
+  auto const up_bias = random_tokens(1, width, 94), gate_bias = random_tokens(1, width, 95),
+             down_bias = random_tokens(1, hidden, 96);
+  auto const x = random_tokens(3, hidden, 97);
+  auto const with_bias = [](tokens_block y, tokens_block const& bias) {
+    for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] += bias.values[i % bias.values.size()];
+    return y;
+  };
+  for (auto const level : levels_of_kernels()) {
+    auto const product = [&](tokens_block const& of, stored const& w) {
+      return multiplied<latency<f32_precision>>({1, level}, of, made<nvfp4_modelopt>::view(w));
+    };
+    for (bool const gated : {false, true}) {
+      cull::gated_expert<cull::matrix<nvfp4_modelopt>> expert;
+      if (gated) expert.gate = made<nvfp4_modelopt>::view(gate);
+      expert.up = made<nvfp4_modelopt>::view(up);
+      expert.down = made<nvfp4_modelopt>::view(down);
+      if (gated) expert.gate_bias = cull::array_view<float const>{gate_bias.values.data(), width};
+      expert.up_bias = cull::array_view<float const>{up_bias.values.data(), width};
+      expert.down_bias = cull::array_view<float const>{down_bias.values.data(), hidden};
+      auto inner = with_bias(product(x, up), up_bias);
+      auto const g = with_bias(product(x, gate), gate_bias);
+      for (std::size_t i = 0; i < inner.values.size(); ++i) {
+        inner.values[i] = gated ? cull::gelu_tanh{}(g.values[i], inner.values[i]) : cull::relu2{}(inner.values[i]);
+      }
+      auto const wanted = with_bias(product(inner, down), down_bias);
+      auto y = empty_tokens(3, hidden);
+      cull::on_cpu const exec{2, level};
+      if (gated) {
+        cull::expert_mlp<latency<f32_precision>>(exec, expert, x.view(), y.view(), cull::gelu_tanh{});
+      } else {
+        cull::expert_mlp<latency<f32_precision>>(exec, expert, x.view(), y.view(), cull::relu2{});
+      }
+      CHECK(expert_test::same_bits(y, wanted));
+    }
   }
 }
 
@@ -338,12 +397,16 @@ TEST_CASE_TEMPLATE("latency: what is not NVFP4 throughout, and the reference, ke
                                  multiplied<Precision>({1, level}, x, made<bf16_format>::view(plain))));
     auto const gate = made<nvfp4_modelopt>::weights(32, 64, 87), up = made<nvfp4_modelopt>::weights(32, 64, 88);
     auto const down = made<bf16_format>::weights(64, 32, 89);
-    cull::gated_expert<> const mixed{made<nvfp4_modelopt>::view(gate), made<nvfp4_modelopt>::view(up),
-                                     made<bf16_format>::view(down)};
-    auto y = empty_tokens(3, 64), wanted = y;
-    cull::expert_mlp<latency<Precision>>(cull::on_cpu{1, level}, mixed, x.view(), y.view());
-    cull::expert_mlp<Precision>(cull::on_cpu{1, level}, mixed, x.view(), wanted.view());
-    CHECK(expert_test::same_bits(y, wanted));
+    auto const inexact = made<f32_format>::weights(64, 32, 89);
+    cull::gated_expert<> const mixed[] = {
+        {made<nvfp4_modelopt>::view(gate), made<nvfp4_modelopt>::view(up), made<bf16_format>::view(down)},
+        {made<nvfp4_modelopt>::view(gate), made<nvfp4_modelopt>::view(up), made<f32_format>::view(inexact)}};
+    for (auto const& expert : mixed) {
+      auto y = empty_tokens(3, 64), wanted = y;
+      cull::expert_mlp<latency<Precision>>(cull::on_cpu{1, level}, expert, x.view(), y.view());
+      cull::expert_mlp<Precision>(cull::on_cpu{1, level}, expert, x.view(), wanted.view());
+      CHECK(expert_test::same_bits(y, wanted));
+    }
   }
   auto const w = made<nvfp4_modelopt>::weights(32, 64, 90);
   CHECK(expert_test::same_bits(multiplied<latency<Precision>>({1, cull::isa::portable}, x, made<nvfp4_modelopt>::view(w)),

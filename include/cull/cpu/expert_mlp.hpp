@@ -23,7 +23,7 @@ struct impl<expert_mlp_op, on_cpu> {
     bool const small = x.rows() * x.cols() * rows(expert.up) < (std::int64_t{1} << 19);
     auto const with = small ? exec.alone() : exec;
     if (!detail::run_by_kernel<Precision>(with, expert, {x}, {y}, activation))
-      reference<Precision>(with, expert, x, y, activation);
+      reference<typename detail::precision_of<Precision>::type>(with, expert, x, y, activation);
   }
 
   /// Throws `errc::shape_mismatch` where an expert does not fit x, y or itself.

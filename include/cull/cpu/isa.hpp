@@ -34,7 +34,7 @@ enum class isa : std::uint8_t {
 #if CULL_X86
 namespace detail {
 
-/// Whether half precision is converted, which compilers' own question does not cover.
+/// Whether half precision is converted, of which clang 14 cannot ask.
 inline bool has_f16c() noexcept {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;

@@ -21,8 +21,9 @@ struct bf16_precision {
 /// and in company.
 ///
 /// On a CPU with AVX2, experts and matrices in NVFP4 are multiplied in fixed point: the values of each block of 16 become whole
-/// multiples of a power of two, which moves them by up to 1.01 * 2^-24 (f32) or, after they were rounded to bf16, 2^-16 (bf16) of
-/// twice the block's largest; a block's sum of products with the codes is exact, rounded once, times its scale, and added by FMA.
+/// multiples of a power of two, which moves them by up to 1.01 times 2^-23 (f32) or, after they were rounded to bf16, 2^-15 (bf16)
+/// of the block's largest: as f32 products where values of a block are alike, less near where one stands out and its weight is
+/// small; a block's sum of products with the codes is exact, rounded once, times its scale, and added by FMA.
 /// The bits are the same from AVX2 on, and not those of `Precision`. A block with an infinity or NaN makes its token's sums NaN;
 /// of blocks below 2^-90 values are multiples of 2^-113 (f32) or 2^-105 (bf16). Everything else runs as `Precision`. On CUDA: 8
 /// tokens at a time instead of 64, and the bits of `Precision`.

@@ -25,7 +25,7 @@ struct avx512_kernel {
   static constexpr int rows = 6;
   static constexpr std::int64_t group = 16;  // columns in one permuted unit
   static constexpr std::int64_t chunk = 1024;
-  static constexpr std::int64_t few_tokens = 64;    // all of whose chunks stay in L2, so that rows are read from end to end
+  static constexpr std::int64_t few_tokens = 64;     // all of whose chunks stay in L2, so that rows are read from end to end
   static constexpr std::int64_t direct_tokens = 16;  // up to which rows are decoded in registers
 
   /// `size` values, a multiple of the group, in the kernel's order.
@@ -152,8 +152,8 @@ struct avx512_kernel {
         for (int t = 0; t < T; ++t) token[t] = _mm512_load_ps(x[t] + at + k);
         CULL_UNROLL(6)
         for (int r = 0; r < rows; ++r) {
-          auto const row =
-              unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step, (r < 3 ? scales : more_scales)[r % 3 * w.scale_step]);
+          auto const row = unpack((r < 3 ? codes : more_codes) + r % 3 * w.code_step,
+                                  *((r < 3 ? scales : more_scales) + r % 3 * w.scale_step));
           CULL_UNROLL(4)
           for (int t = 0; t < T; ++t) a[t * rows + r] = _mm512_fmadd_ps(token[t], row, a[t * rows + r]);
         }

@@ -17,7 +17,8 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// One token at a time by byte products: codes shifted by the bias are looked up as they lie, an index's upper bits do not count.
+/// One token at a time by byte products, in the order of `fixed_point_product`: codes shifted by the bias are looked up as they
+/// lie, an index's upper bits do not count.
 template <int Digits>
 struct fixed_point_avx512 {
   using element = std::int8_t;
