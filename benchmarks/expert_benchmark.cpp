@@ -107,7 +107,7 @@ void add(std::string const& what, setting const& with, std::int64_t tokens, int 
     for (int const threads : {1, 2}) {
       add("expert_mlp/packed_bytes", with, 1, threads, bf16 ? one_token<cull::bf16_precision> : one_token<cull::f32_precision>);
     }
-    for (std::int64_t const tokens : {1, 8, 64, 256}) {
+    for (std::int64_t const tokens : {1, 8, 16, 64, 256}) {
       for (int const threads : {1, 2}) {
         add("matmul", with, tokens, threads, bf16 ? matmul<cull::bf16_precision> : matmul<cull::f32_precision>);
         add("expert_mlp", with, tokens, threads, bf16 ? expert_mlp<cull::bf16_precision> : expert_mlp<cull::f32_precision>);

@@ -18,9 +18,9 @@ build/benchmarks/benchmarks/cull_benchmarks --benchmark_filter="${1:-.}" --bench
 python3 - out/benchmarks.json <<'PY'
 import json, sys
 run = json.load(open(sys.argv[1]))
-print(f"{'':58}{'a second':>12}{'ceiling':>12}{'ratio':>8}")
+print(f"{'':66}{'a second':>12}{'ceiling':>12}{'ratio':>8}")
 for b in run["benchmarks"]:
     name = b["name"].removesuffix("/manual_time")
-    print(f"{name:58}{b['rate']:12.4g}{b['ceiling']:12.4g}{b['ratio']:8.2f}")
+    print(f"{name:66}{b['rate']:12.4g}{b['ceiling']:12.4g}{b['ratio']:8.2f}")
 PY
 echo "dequantize, quantize and packed_bytes count bytes, matmul, expert_mlp and peer floating-point operations, the others tokens; see docs/performance.md"
