@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 
 #include "evaluations.hpp"
 #include "html.hpp"
@@ -62,7 +63,9 @@ void read_file(fs::path const& path, contents& in, figures& out) {
   if (fs::is_directory(path)) {
     throw cull::error{cull::errc::not_found, "is a directory; a model is given with --model", {.file = path.string()}};
   }
-  auto const text = cull::detail::slurp(path);
+  // A stream, since what a shell substitutes for a command is a pipe.
+  std::ifstream stream{path, std::ios::binary};
+  std::string const text{std::istreambuf_iterator<char>{stream}, {}};
   if (text.empty()) throw cull::error{cull::errc::not_found, "cannot be read or is empty", {.file = path.string()}};
   std::string kind = "observation";
   if (text.front() == '{' || text.front() == '[') {

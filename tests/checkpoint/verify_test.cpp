@@ -2,6 +2,8 @@
 // verify finds every injected fault and complains of nothing else.
 #include <doctest/doctest.h>
 
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -216,6 +218,51 @@ TEST_CASE("verify: extra and missing files") {
     for (auto const& [other, content] : files) spill(it.dir() / other, content);
   }
   CHECK(it.failures().empty());
+}
+
+TEST_CASE("verify: every file that apply takes over, and none that it leaves behind, though the manifest agrees") {
+  scratch_folder const folder;
+  copy_tree(model_dir(), folder / "m");
+  fs::create_directories(folder / "m/assets/.cache");
+  std::vector<std::string> const taken{"merges.txt", "special_tokens_map.json", "modeling_x.py", "assets/notes.txt",
+                                       "assets/config.json", "generation_config.json"};
+  std::vector<std::string> const left{"stray.safetensors", "consolidated.pth", "pytorch_model.bin", "assets/x.gguf", ".hidden",
+                                      "assets/.cache/x.txt"};
+  for (auto const& list : {taken, left}) {
+    for (auto const& name : list) spill(folder / "m" / name, "the source's " + name);
+  }
+  auto const model = cull::checkpoint::open(folder / "m");
+  auto const plan = oracle_plan();
+  auto const out = folder / "out";
+  cull::apply(model, plan, out);
+  auto const failures = [&] {
+    refresh_manifest(out);
+    return cull::find_differences(model, plan, out).failures;
+  };
+  CHECK(failures().empty());
+  for (auto const& name : taken) {
+    CAPTURE(name);
+    fs::rename(out / name, folder / "aside");
+    CHECK(failures() == std::vector{name + ": is missing"});
+    spill(out / name, "another");
+    CHECK(failures() == std::vector{name + ": differs from the source's"});
+    fs::rename(folder / "aside", out / name);
+  }
+  for (auto const& name : left) {
+    CAPTURE(name);
+    CHECK_FALSE(fs::exists(out / name));
+    fs::create_directories((out / name).parent_path());
+    fs::copy_file(folder / "m" / name, out / name);
+    CHECK(any_mentions(failures(), name + ": does not belong to the checkpoint"));
+    fs::remove(out / name);
+  }
+  fs::create_directory_symlink(model_dir(), out / "behind");
+  CHECK(any_mentions(failures(), "behind: does not belong"));
+  fs::remove(out / "behind");
+  // A pipe in the place of a file is told, not waited for.
+  fs::remove(out / "merges.txt");
+  REQUIRE(::mkfifo((out / "merges.txt").c_str(), 0600) == 0);
+  CHECK(any_mentions(cull::find_differences(model, plan, out).failures, "is not a regular file"));
 }
 
 TEST_CASE(

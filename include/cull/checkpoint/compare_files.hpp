@@ -12,8 +12,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,39 +19,34 @@
 
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/manifest.hpp>
+#include <cull/checkpoint/source_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 namespace detail {
 
-/// Whole small files, by plain streams.
-inline std::string slurp(std::filesystem::path const& path) {
-  std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
-}
-
 /// A file that `verify` reads for itself: opened anew, by pread.
 class plain_file {
  public:
+  /// Throws `errc::not_found`, `errc::not_regular` (a pipe would be waited for), `errc::io`.
   explicit plain_file(std::filesystem::path const& path)
       : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) throw error{errc::io, "cannot be opened for reading", {.file = path.string()}};
-    // Twice as much is read ahead; where that cannot be, nothing is lost.
-    ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
-  }
-  plain_file(plain_file const&) = delete;
-  plain_file& operator=(plain_file const&) = delete;
-  ~plain_file() { ::close(fd_); }
-
-  std::uint64_t size() const {
+    if (fd_.get() < 0) throw_errno("cannot be opened for reading", path);
     struct stat s {};
-    return ::fstat(fd_, &s) == 0 ? static_cast<std::uint64_t>(s.st_size) : 0;
+    if (::fstat(fd_.get(), &s) != 0) throw_errno("cannot be examined", path);
+    if (!S_ISREG(s.st_mode)) throw error{errc::not_regular, "is not a regular file", {.file = path.string()}};
+    size_ = static_cast<std::uint64_t>(s.st_size);
+    // Twice as much is read ahead; where that cannot be, nothing is lost.
+    ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   }
+
+  /// When it was opened.
+  std::uint64_t size() const { return size_; }
   /// Throws `errc::io` where the file cannot be read or ends before.
   void read(std::uint64_t from, std::span<char> to) const {
     for (std::size_t done = 0; done < to.size();) {
-      auto const got = ::pread(fd_, to.data() + done, to.size() - done, static_cast<off_t>(from + done));
+      auto const got = ::pread(fd_.get(), to.data() + done, to.size() - done, static_cast<off_t>(from + done));
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0)
         throw error{errc::io, got < 0 ? "cannot be read" : "ends here", {.file = path_.string(), .byte = from + done}};
@@ -63,8 +56,17 @@ class plain_file {
 
  private:
   std::filesystem::path path_;
-  int fd_;
+  descriptor fd_;
+  std::uint64_t size_ = 0;
 };
+
+/// A whole small file. Throws what `plain_file` throws.
+inline std::string slurp(std::filesystem::path const& path) {
+  plain_file const in{path};
+  std::string out(static_cast<std::size_t>(in.size()), '\0');
+  in.read(0, out);
+  return out;
+}
 
 /// A block of a file, at its place within a page of memory: copying to a few bytes behind the source's place in its page takes
 /// four times as long on some processors (Zen 3).
@@ -128,6 +130,13 @@ class file_comparison {
 
   file_block x_, y_;
 };
+
+/// Whether two files of any size hold the same bytes.
+inline bool same_content(std::filesystem::path const& a, std::filesystem::path const& b) {
+  plain_file const x{a}, y{b};
+  if (x.size() != y.size()) return false;
+  return file_comparison{}.first_difference({&x, 0}, {&y, 0}, x.size(), [](auto) {}) == x.size();
+}
 
 }  // namespace detail
 CULL_NAMESPACE_END

@@ -132,7 +132,7 @@ void each_visible_file(std::filesystem::path const& top, std::filesystem::path c
     auto const own = std::filesystem::symlink_status(top / path);
     if (std::filesystem::is_directory(own))
       each_visible_file(top, path, use);
-    else if (std::filesystem::is_regular_file(top / path))
+    else if (std::error_code unreadable; std::filesystem::is_regular_file(top / path, unreadable))
       use(path);
   }
 }

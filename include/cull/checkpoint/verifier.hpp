@@ -19,10 +19,12 @@
 #include <cull/checkpoint/added_files.hpp>
 #include <cull/checkpoint/compare_files.hpp>
 #include <cull/checkpoint/expected_config.hpp>
+#include <cull/checkpoint/expected_files.hpp>
 #include <cull/checkpoint/expected_shards.hpp>
 #include <cull/checkpoint/expected_tensors.hpp>
 #include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/manifest.hpp>
+#include <cull/checkpoint/model_tree.hpp>
 #include <cull/checkpoint/plan_file.hpp>
 #include <cull/checkpoint/shard_checker.hpp>
 #include <cull/checkpoint/side_by_side.hpp>
@@ -102,7 +104,8 @@ class verifier {
 
   void list_files() {
     for (auto const& entry : std::filesystem::recursive_directory_iterator{dir_}) {
-      if (!entry.is_directory()) files_.insert(entry.path().lexically_relative(dir_).string());
+      // A directory behind a link is not looked into, so the link must not pass for one.
+      if (entry.is_symlink() || !entry.is_directory()) files_.insert(entry.path().lexically_relative(dir_).generic_string());
     }
     report_.files = static_cast<std::int64_t>(files_.size());
   }
@@ -267,18 +270,16 @@ class verifier {
     }
   }
 
+  /// All that `apply` takes over, and nothing else that the source has.
   void check_side_files() {
-    for (auto const& entry : std::filesystem::recursive_directory_iterator{model_.dir()}) {
-      auto const path = entry.path().lexically_relative(model_.dir());
+    model_tree const tree{model_.dir(), model_.allowed()};
+    for (auto const& name : files_taken_over(model_.dir())) {
       // An added file was looked at already, and stands for the source's of that name.
-      if (!entry.is_regular_file() || !files_.contains(path.string()) || path == manifest_file_name) continue;
-      claim(path.string());
-      if (slurp(entry.path()) != slurp(dir_ / path)) fail(path.string() + ": differs from the source's");
-    }
-    for (auto const needed :
-         {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "generation_config.json", "chat_template.jinja"}) {
-      if (std::filesystem::exists(model_.dir() / needed) && !std::filesystem::exists(dir_ / needed))
-        fail(std::string{needed} + ": is missing");
+      if (std::find(added_.begin(), added_.end(), name) != added_.end()) continue;
+      attempt(name, [&] {
+        if (claim(name) && !same_content(tree.checked(model_.dir() / name), dir_ / name))
+          fail(name + ": differs from the source's");
+      });
     }
   }
 
@@ -291,7 +292,7 @@ class verifier {
     std::vector<written_file> files;
     std::string plan;
     for (auto const& entry : std::filesystem::recursive_directory_iterator{dir_}) {
-      auto const name = entry.path().lexically_relative(dir_).string();
+      auto const name = entry.path().lexically_relative(dir_).generic_string();
       if (entry.is_directory() || name == manifest_file_name || files_.contains(name)) continue;
       files.push_back(digest_for_manifest(root, name));
       if (name == plan_file_name) plan = files.back().xxh128;
