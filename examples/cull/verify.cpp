@@ -48,7 +48,7 @@ json serving_table(verify_verb_options const& o, cull::checkpoint const& model, 
   auto const scales = o.sample < 1 ? cull::block_scales::skip : cull::block_scales::scan;
   json rows = json::array();
   out.say("");
-  for (auto const& c : cull::serving_checks(cull::checkpoint::open(o.dir, {.family = model.family()}), scales)) {
+  for (auto const& c : cull::serving_checks(cull::open_written(model, o.dir), scales)) {
     char const* const verdict = c.verdict == cull::serving_verdict::good   ? "good"
                                 : c.verdict == cull::serving_verdict::note ? "note"
                                                                            : "BAD";

@@ -69,7 +69,7 @@ void add_serving(request const& from, nlohmann::json const& config, values& to) 
 
 void add_sizes(request const& from, values& to) {
   auto const kept = cull::keep_sets(from.model, from.plan);
-  auto const written = cull::checkpoint::open(from.dir, {.family = from.model.family()});
+  auto const written = cull::open_written(from.model, from.dir);
   std::uint64_t files = 0;
   for (auto const& entry : fs::recursive_directory_iterator{from.dir}) files += entry.is_regular_file() ? entry.file_size() : 0;
   std::vector<int> before, after;

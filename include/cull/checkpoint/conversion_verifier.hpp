@@ -29,7 +29,7 @@ class conversion_verifier {
  public:
   conversion_verifier(checkpoint const& source, expert_storage to, std::filesystem::path const& dir,
                       verify_options const& options)
-      : source_(source), to_(to), dir_(dir), result_(checkpoint::open(dir, {.family = source.family()})), options_(options) {}
+      : source_(source), to_(to), dir_(dir), result_(open_written(source, dir)), options_(options) {}
 
   verify_report run() {
     check_manifest();

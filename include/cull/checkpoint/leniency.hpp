@@ -19,6 +19,13 @@ struct leniency {
   bool outside_links = false;      ///< links that leave the model's directory
 };
 
+namespace detail {
+
+/// What a checkpoint that was written from such a model still needs: its names are the source's, all else was put right.
+constexpr leniency left_after_writing(leniency const& allowed) { return {.nul_in_names = allowed.nul_in_names}; }
+
+}  // namespace detail
+
 /// A leniency as people name it.
 struct leniency_name {
   std::string_view text;

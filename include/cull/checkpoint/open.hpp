@@ -140,4 +140,9 @@ inline checkpoint checkpoint::open(std::filesystem::path dir, open_options optio
   return checkpoint_opener{std::move(dir), std::move(options)}.open();
 }
 
+/// A checkpoint that `apply` or `convert` wrote from `source`: of its family, and with the names that it was allowed.
+inline checkpoint open_written(checkpoint const& source, std::filesystem::path const& dir) {
+  return checkpoint::open(dir, {.family = source.family(), .allowed = detail::left_after_writing(source.allowed())});
+}
+
 CULL_NAMESPACE_END

@@ -16,6 +16,7 @@
 
 #include <cull/checkpoint/compare_files.hpp>
 #include <cull/checkpoint/expected_tensors.hpp>
+#include <cull/checkpoint/leniency.hpp>
 #include <cull/checkpoint/safetensors_file.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -50,7 +51,7 @@ class shard_checker {
   };
 
   shard_checker(checkpoint const& model, rules const& by, std::filesystem::path const& dir, std::string const& name)
-      : model_(model), by_(by), name_(name), file_(dir / name), parsed_(dir / name) {}
+      : model_(model), by_(by), name_(name), file_(dir / name), parsed_(dir / name, left_after_writing(model.allowed())) {}
 
   shard_findings check() {
     found_.file = {name_, file_.size(), {}};
