@@ -231,9 +231,29 @@ TEST_CASE("apply: destinations that would destroy something") {
   CHECK(code_of([&] { cull::apply(model(), plan, folder / "no/such/dir"); }) == cull::errc::not_found);
   copy_tree(model_dir(), folder / "m");
   auto const copy = cull::checkpoint::open(folder / "m");
-  CHECK(code_of([&] { cull::apply(copy, plan, folder / "m"); }) == cull::errc::already_exists);
-  CHECK(code_of([&] { cull::apply(copy, plan, folder / "m/pruned"); }) == cull::errc::already_exists);
   CHECK(contents(folder / "m") == contents(model_dir()));
+}
+
+TEST_CASE("apply: an output that is the source, lies in it, holds it or shares files with it") {
+  scratch_folder const folder;
+  auto const plan = oracle_plan();
+  copy_tree(model_dir(), folder / "above/m");
+  fs::create_directory_symlink("above/m", folder / "alias");
+  fs::create_directory_symlink("above", folder / "up.partial");
+  for (std::string const twin : {"twin", "begun.partial"}) {
+    fs::create_directory(folder / twin);
+    for (auto const& [name, text] : contents(model_dir()))
+      fs::create_hard_link(folder / "above/m" / name, folder / twin / name);
+  }
+  auto const tree = contents(folder.path());
+  auto const copy = cull::checkpoint::open(folder / "above/m");
+  for (auto const* const out : {"above/m", "above/m/", "above/m/pruned", "alias", "alias/pruned", "above", "up", "twin", "begun"}) {
+    CAPTURE(out);
+    CHECK(cull::name(code_of([&] { cull::apply(copy, plan, folder / out); })) == "same_tree");
+  }
+  CHECK(contents(folder.path()) == tree);
+  cull::apply(copy, plan, folder / "above/beside");
+  CHECK(cull::find_differences(copy, plan, folder / "above/beside").failures.empty());
 }
 
 TEST_CASE(

@@ -30,8 +30,8 @@ inline prepared_output prepare(checkpoint const& model, pruning_plan const& plan
 /// A pure function of source and plan: the same bytes every time. Crash-safe
 /// and resumable: everything is written to
 /// `<out>.partial` with a journal and renamed at the end; calling again after
-/// an interruption goes on. Throws `errc::bad_plan`, `errc::already_exists`,
-/// `errc::io`, `errc::cancelled`; `out` exists only after success.
+/// an interruption goes on. Throws `errc::bad_plan`, `errc::same_tree`,
+/// `errc::already_exists`, `errc::io`, `errc::cancelled`; `out` exists only after success.
 template <checkpoint_io Io>
 apply_report apply(Io& io, checkpoint const& model, pruning_plan const& plan, std::filesystem::path const& out,
                    apply_options const& options = {}) {

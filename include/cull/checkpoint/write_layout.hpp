@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
+#include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/directory_names.hpp>
 #include <cull/checkpoint/execute.hpp>
 #include <cull/checkpoint/make_job.hpp>
 #include <cull/checkpoint/output_layout.hpp>
@@ -14,9 +18,22 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// True where a file of the model has a second name in that directory, as `cp -l` makes them.
+inline bool holds_file_of(checkpoint const& model, std::filesystem::path const& dir) {
+  auto const is_source = [&](std::filesystem::path const& path) {
+    std::error_code unreadable;
+    return std::filesystem::hard_link_count(path, unreadable) > 1 && !unreadable &&
+           std::any_of(model.shards().begin(), model.shards().end(), [&](auto const& shard) {
+             return std::filesystem::equivalent(path, shard.path(), unreadable);
+           });
+  };
+  auto const names = names_in(dir);
+  return std::any_of(names.begin(), names.end(),
+                     [&](auto const& name) { return name.ends_with(".safetensors") && is_source(dir / name); });
+}
+
 /// Throws where one directory lies in the other, by whatever name.
-inline void check_apart(std::filesystem::path const& source, std::filesystem::path const& parent,
-                        std::filesystem::path const& out) {
+inline void check_apart(checkpoint const& model, std::filesystem::path const& parent, std::filesystem::path const& out) {
   namespace fs = std::filesystem;
   auto const contains = [](fs::path const& outer, fs::path const& inner) {
     for (auto at = fs::canonical(inner);; at = at.parent_path()) {
@@ -26,20 +43,24 @@ inline void check_apart(std::filesystem::path const& source, std::filesystem::pa
   };
   auto partial = out;
   partial += ".partial";
-  if (contains(source, parent) || (fs::exists(partial) && contains(partial, source)))
-    throw error{
-        errc::already_exists, "lies inside the source model, or that in it; choose a directory apart", {.file = out.string()}};
+  auto const inside = [&](fs::path const& dir) {
+    return fs::is_directory(dir) && (contains(dir, model.dir()) || holds_file_of(model, dir));
+  };
+  if (contains(model.dir(), parent) || inside(out) || inside(partial))
+    throw error{errc::same_tree,
+                "is the source model, lies inside it, or holds it or files of it; choose a directory apart",
+                {.file = out.string()}};
 }
 
 /// Output and source must be different trees.
 inline void check_destination(checkpoint const& model, std::filesystem::path const& out) {
   namespace fs = std::filesystem;
-  if (fs::exists(fs::symlink_status(out)))
-    throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
   auto const parent = out.has_parent_path() ? out.parent_path() : fs::path{"."};
   if (!fs::is_directory(parent))
     throw error{errc::not_found, "there is no such directory to write into", {.file = parent.string()}};
-  check_apart(model.dir(), parent, out);
+  check_apart(model, parent, out);
+  if (fs::exists(fs::symlink_status(out)))
+    throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
 }
 
 /// Writes a layout to the new directory `out`.
