@@ -20,6 +20,7 @@
 #include <checkpoint/malformed.hpp>
 #include <checkpoint/small_model.hpp>
 #include <cull/checkpoint/apply.hpp>
+#include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/observation_file.hpp>
 #include <cull/checkpoint/open.hpp>
 #include <cull/checkpoint/open_shards.hpp>
@@ -188,6 +189,10 @@ TEST_CASE("memory: no header takes more than ten times its size, good or bad") {
     CAPTURE(taken);
     CHECK(taken <= 10);
   }
+}
+
+TEST_CASE("memory: a digest has its state, or is not begun") {
+  CHECK(fail_each([] { cull::detail::hasher{}.add(std::uint64_t{1}); }) == 1);
 }
 
 TEST_CASE("memory: a file is written whole or not at all") {

@@ -12,6 +12,7 @@
 // Without a library to link: the instructions that every machine has. With CULL_XXHASH_DISPATCH, for a whole program that links
 // libxxhash on x86-64: those that this machine has.
 #if defined(CULL_XXHASH_DISPATCH)
+#define XXH_STATIC_LINKING_ONLY  // the state's size
 #include <xxh_x86dispatch.h>
 #else
 #define XXH_INLINE_ALL
@@ -54,10 +55,8 @@ class hasher {
   }
 
  private:
-  struct deleter {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, deleter> state_{XXH3_createState()};
+  // By new, which throws where memory ends; the library's own allocation gives nothing.
+  std::unique_ptr<XXH3_state_t> state_ = std::make_unique<XXH3_state_t>();
 };
 
 inline std::string hex_digest(std::span<std::byte const> bytes) {
