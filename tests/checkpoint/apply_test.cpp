@@ -9,6 +9,7 @@
 #include <support/sanitized.hpp>
 
 #include "scratch.hpp"
+#include "small_model.hpp"
 
 namespace {
 
@@ -351,6 +352,45 @@ TEST_CASE(
   cull::apply(single, all, folder / "again");
   CHECK(shard_names(folder / "again").size() > 1);
   CHECK(cull::find_differences(single, all, folder / "again").failures.empty());
+}
+
+TEST_CASE("apply: no shard has a header that the hub does not read; what cannot be helped is said") {
+  scratch_folder const folder;
+  fs::create_directory(folder / "m");
+  write_small_model(folder / "small");
+  spill(folder / "m/config.json", slurp(folder / "small/config.json"));
+  auto const tensors = all_tensors(folder / "small");
+  std::vector<cull::tensor_source> sources;
+  for (auto const& [name, t] : tensors)
+    sources.push_back({name, *cull::dtype_by_name(t.dtype), {t.shape.begin(), t.shape.end()}, std::as_bytes(std::span{t.bytes})});
+  // 6,400 names of 4,000 bytes: a header of 25.8 MB.
+  std::vector<std::byte> const byte(1);
+  for (int i = 0; i < 6400; ++i)
+    sources.push_back({std::string(3990, i % 2 == 0 ? 'n' : '\\') + std::to_string(i), cull::dtype::u8, {1}, byte});
+  cull::write_safetensors(folder / "m/model.safetensors", {{"format", "pt"}}, sources);
+  auto const model = cull::checkpoint::open(folder / "m");
+  cull::pruning_plan plan;
+  plan.layers[0] = {0, 2};
+  auto const problem = failure_of([&] { cull::prepare(model, plan); });
+  CHECK(problem.code() == cull::errc::header_too_large);
+  CHECK(problem.where().file == "model.safetensors");
+  CHECK(mentions(problem.what(), "readers take 25000000; use more shards (--shard-size)"));
+
+  plan.shard_bytes = 1'000'000'000;
+  cull::apply(model, plan, folder / "out");
+  auto const names = shard_names(folder / "out");
+  REQUIRE(names.size() == 2);
+  std::uint64_t largest = 0;
+  for (auto const& name : names) {
+    auto const text = slurp(folder / "out" / name).substr(0, 8);
+    std::uint64_t header = 0;
+    std::memcpy(&header, text.data(), sizeof header);
+    CHECK(header <= 25'000'000);
+    largest = std::max(largest, header);
+  }
+  // Filled, but for digits that offsets might have had.
+  CHECK(largest > 24'800'000);
+  CHECK(cull::find_differences(model, plan, folder / "out").failures.empty());
 }
 
 TEST_CASE(

@@ -26,6 +26,9 @@ struct file_layout {
 
 namespace detail {
 
+/// Of a header of a shard, which the hub's own readers refuse beyond; other readers take four times as much.
+inline constexpr std::uint64_t max_shard_header_bytes = 25'000'000;
+
 /// JSON texts without a tree of them, whose destructor would need memory.
 inline std::string metadata_text(std::map<std::string, std::string> const& metadata) {
   std::string out;
@@ -49,8 +52,9 @@ inline void append_entry(std::string& to, tensor_info const& t) {
 
 /// Lays out `tensors` (name, type, shape) as the reference writer does: type from wide to narrow, then name, so that every tensor
 /// is aligned. A function of its arguments: the order of `tensors` does not matter.
-/// Throws `errc::bad_name`, `errc::header_too_large` for what a reader would refuse.
-inline file_layout lay_out(std::map<std::string, std::string> const& metadata, std::vector<tensor_info> tensors) {
+/// Throws `errc::bad_name`, `errc::header_too_large` for what a reader would refuse, which takes `most_header_bytes`.
+inline file_layout lay_out(std::map<std::string, std::string> const& metadata, std::vector<tensor_info> tensors,
+                           std::uint64_t most_header_bytes = max_header_bytes) {
   detail::sort_runs(tensors, [](auto const& a, auto const& b) { return a.type != b.type ? a.type > b.type : a.name < b.name; });
   file_layout out;
   std::uint64_t end = 0;
@@ -67,7 +71,10 @@ inline file_layout lay_out(std::map<std::string, std::string> const& metadata, s
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  if (text.size() > max_header_bytes) throw error{errc::header_too_large, "too many tensors for one file; use more shards"};
+  if (text.size() > most_header_bytes)
+    throw error{errc::header_too_large, "has too many tensors, or names too long, for one file: its header would take " +
+                                            std::to_string(text.size()) + " bytes, readers take " +
+                                            std::to_string(most_header_bytes) + "; use more shards (--shard-size)"};
   out.header.reserve(8 + text.size());
   for (int i = 0; i < 8; ++i) out.header += static_cast<char>((text.size() >> (8 * i)) & 0xff);
   out.header += text;

@@ -57,7 +57,8 @@ struct shard_number {
 /// Without `shard_bytes` the shards are the source's: those that have lost all
 /// their tensors vanish, and the numbers of the others close up. With it,
 /// tensors go one after another, in the source's order, into shards of at most
-/// so many bytes of tensors; one that is larger has a shard to itself. The one
+/// so many bytes of tensors, and of a header that the hub reads; one that is
+/// larger has a shard to itself. The one
 /// file by which a directory without an index is known as a model stays even
 /// where nothing is left for it.
 class shard_collector {
@@ -110,26 +111,37 @@ class shard_collector {
   }
 
   std::vector<output_shard> cut() {
+    auto const metadata = common_metadata();
+    auto const empty_header = metadata_text(metadata).size() + 32;
     std::vector<std::vector<member>> parts(1);
-    std::uint64_t filled = 0;
+    std::uint64_t filled = 0, header = empty_header;
     for (auto& group : groups_) {
       std::sort(group.begin(), group.end(), before_in_source);
       for (auto& m : group) {
-        auto const size = m.bytes();
-        if (filled > 0 && filled + size > shard_bytes_) {
+        auto const size = m.bytes(), entry = most_entry_bytes(m.tensor);
+        bool const full = (filled > 0 && filled + size > shard_bytes_) || header + entry > max_shard_header_bytes;
+        if (full && !parts.back().empty()) {
           parts.emplace_back();
           filled = 0;
+          header = empty_header;
         }
         filled += size;
+        header += entry;
         parts.back().push_back(std::move(m));
       }
     }
     std::vector<output_shard> out;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       auto const name = parts.size() == 1 ? std::string{single_file_name} : shard_number::name("model", 5, i + 1, parts.size());
-      out.push_back(laid_out(name, common_metadata(), std::move(parts[i])));
+      out.push_back(laid_out(name, metadata, std::move(parts[i])));
     }
     return out;
+  }
+  /// Of a tensor in a header, wherever it will lie: two offsets of 20 digits in the place of zeros, and a comma.
+  static std::uint64_t most_entry_bytes(tensor_info const& t) {
+    std::string text;
+    append_entry(text, t);
+    return text.size() + 2 * 19 + 1;
   }
   static bool before_in_source(member const& a, member const& b) {
     bool const known = a.origin.source != nullptr && b.origin.source != nullptr;
@@ -157,7 +169,13 @@ class shard_collector {
       members[i].tensor.shard = static_cast<int>(i);  // so that origins find the place their tensor is given
       tensors.push_back(std::move(members[i].tensor));
     }
-    output_shard out{std::move(name), cull::lay_out(metadata, std::move(tensors)), {}};
+    output_shard out{std::move(name), {}, {}};
+    try {
+      out.layout = cull::lay_out(metadata, std::move(tensors), max_shard_header_bytes);
+    } catch (error const& problem) {
+      if (problem.code() != errc::header_too_large) throw;
+      throw error{problem.code(), problem.what(), {.file = out.name}};
+    }
     for (auto const& t : out.layout.tensors) out.origins.push_back(std::move(members[static_cast<std::size_t>(t.shard)].origin));
     return out;
   }
