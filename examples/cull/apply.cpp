@@ -37,16 +37,20 @@ struct kit_options {
   }
 };
 
-/// Adds what goes with the model: card, compose file, sampling defaults, report.
-json write_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, paths const& p, kit_options const& o,
-               console const& out) {
-  auto const made = kit::make({.model = model,
-                               .plan = plan,
-                               .dir = p.dir,
-                               .evidence = {o.evidence.begin(), o.evidence.end()},
-                               .command = out.command,
-                               .keep_sampling = o.keep_sampling});
-  cull::add_files(p.dir, made.files);
+/// What goes with the model in a directory, which may have another name yet: card, compose file, sampling defaults, report.
+kit::contents make_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, paths const& p,
+                       std::filesystem::path const& dir, kit_options const& o, console const& out) {
+  auto const whole = std::filesystem::absolute(p.dir).lexically_normal();
+  return kit::make({.model = model,
+                    .plan = plan,
+                    .dir = dir,
+                    .name = (whole.has_filename() ? whole : whole.parent_path()).filename().string(),
+                    .evidence = {o.evidence.begin(), o.evidence.end()},
+                    .command = out.command,
+                    .keep_sampling = o.keep_sampling});
+}
+
+json tell_kit(kit::contents const& made, console const& out) {
   json names = json::array();
   for (auto const& file : made.files) names.push_back(file.name);
   for (auto const& note : made.notes) out.note(note);
@@ -57,8 +61,10 @@ json write_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, pa
 
 void kit_alone(paths const& p, kit_options const& o, console const& out) {
   auto const model = open_model(p.model, p.choice);
-  auto result = write_kit(model, cull::load_plan(p.plan), p, o, out);
-  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, 0, {}, out);
+  auto const made = make_kit(model, cull::load_plan(p.plan), p, p.dir, o, out);
+  cull::add_files(p.dir, made.files);
+  auto result = tell_kit(made, out);
+  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, out);
   out.result(std::move(result));
 }
 
@@ -127,14 +133,17 @@ void show_plan(cull::checkpoint const& model, cull::pruning_plan const& plan, st
       files.push_back({{"name", file.name}, {"bytes", file.size}, {"ranges", file.pieces.size()}});
     }
   }
+  auto const manifest = job.manifest_bytes(), bytes = job.bytes() + manifest;
+  out.say(left(cull::manifest_file_name, 44) + right(std::to_string(manifest), 16));
+  files.push_back({{"name", cull::manifest_file_name}, {"bytes", manifest}});
   std::error_code none;
   auto const parent = std::filesystem::absolute(dir).parent_path();
   auto const room = std::filesystem::space(parent, none).available;
-  out.say("plan " + job.digest() + ": " + std::to_string(job.bytes()) + " bytes to write, " + std::to_string(room) +
+  out.say("plan " + job.digest() + ": " + std::to_string(bytes) + " bytes to write, " + std::to_string(room) +
           " are free in " + parent.string());
   out.result({{"dry_run", true},
               {"digest", job.digest()},
-              {"bytes", job.bytes()},
+              {"bytes", bytes},
               {"free", room},
               {"files", files},
               {"before", ledger_json(before)},
@@ -145,19 +154,37 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
   auto const model = open_model(o.model, o.choice);
   auto const plan = read_plan(o);
   tell_lost_scales(model, plan, out);
-  if (o.dry_run) return show_plan(model, plan, o.dir, out);
+  if (o.dry_run) {
+    show_plan(model, plan, o.dir, out);
+    if (kit.wanted || o.hash == "sha256") out.note("what --kit and --hash sha256 add is made from the files and not counted");
+    return;
+  }
+  bool const sha256 = o.hash == "sha256";
+  kit::contents made;
   progress_line line{"MB", 1e6};
-  auto const report = cull::apply(model, plan, o.dir,
-                                  {.progress =
-                                       [&](std::uint64_t done, std::uint64_t total) {
-                                         if (!stopped())
-                                           line("apply", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
-                                       },
-                                   .cancelled = stopped,
-                                   .threads = o.threads,
-                                   .cache = o.direct ? cull::caching::bypass : cull::caching::use,
-                                   .resume = o.paranoid ? cull::resume_check::digest : cull::resume_check::size,
-                                   .digest = o.hash == "sha256" ? sha256_maker() : cull::digest_maker{}});
+  cull::apply_options options{.progress =
+                                  [&](std::uint64_t done, std::uint64_t total) {
+                                    if (!stopped())
+                                      line("apply", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+                                  },
+                              .cancelled = stopped,
+                              .threads = o.threads,
+                              .cache = o.direct ? cull::caching::bypass : cull::caching::use,
+                              .resume = o.paranoid ? cull::resume_check::digest : cull::resume_check::size,
+                              .digest = sha256 ? sha256_maker() : cull::digest_maker{}};
+  // Before the output has its name: whatever stops them, the same command goes on.
+  if (kit.wanted) {
+    options.additions.push_back([&](std::filesystem::path const& dir, auto const&) {
+      made = make_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, dir, kit, out);
+      return made.files;
+    });
+  }
+  if (sha256) {
+    options.additions.push_back([&](std::filesystem::path const& dir, auto const& known) {
+      return std::vector{make_checksums(dir, o.threads, known)};
+    });
+  }
+  auto const report = cull::apply(model, plan, o.dir, options);
   for (auto const& name : report.left_behind) out.note("left behind, not part of the model: " + name);
   if (report.resumed > 0) out.say(std::to_string(report.resumed) + " files were there from an interrupted run");
   out.say("wrote " + std::to_string(report.files.size()) + " files, " + megabytes(report.bytes) + ", to " + o.dir);
@@ -168,9 +195,9 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
               {"resumed", report.resumed},
               {"files", files},
               {"left_behind", report.left_behind}};
-  if (kit.wanted) result["kit"] = write_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, kit, out);
-  if (o.hash == "sha256") {
-    write_checksums(o.dir, o.threads, report.digests, out);
+  if (kit.wanted) result["kit"] = tell_kit(made, out);
+  if (sha256) {
+    tell_checksums(out);
     result["checksums"] = cull::sha256_file_name;
   }
   out.result(result);

@@ -74,11 +74,27 @@ cull::digest_maker sha256_maker() {
 #endif
 }
 
-void write_checksums([[maybe_unused]] std::string const& dir, [[maybe_unused]] int threads,
-                     [[maybe_unused]] std::map<std::string, std::string> known, console const& out) {
+cull::added_file make_checksums([[maybe_unused]] std::filesystem::path const& dir, [[maybe_unused]] int threads,
+                                [[maybe_unused]] std::map<std::string, std::string> const& known) {
+  cull::added_file out{cull::sha256_file_name, {}};
 #ifdef CULL_PROGRAM_SHA256
-  cull::add_checksums(dir, sha256_maker(), {.known = std::move(known), .cancelled = stopped, .threads = threads});
+  auto const cancelled = [&dir] {
+    if (stopped()) throw cull::error{cull::errc::cancelled, "stopped; the same command goes on from here", {.file = dir.string()}};
+    return false;
+  };
+  out.text = cull::checksum_lines(dir, sha256_maker(), {.known = known, .cancelled = cancelled, .threads = threads});
+#endif
+  return out;
+}
+
+void tell_checksums(console const& out) {
   out.say("added " + std::string{cull::sha256_file_name} + ": `sha256sum -c` checks every file");
+}
+
+void write_checksums([[maybe_unused]] std::string const& dir, console const& out) {
+#ifdef CULL_PROGRAM_SHA256
+  cull::add_checksums(dir, sha256_maker(), {.cancelled = stopped});
+  tell_checksums(out);
 #else
   out.note(std::string{cull::sha256_file_name} + " was not made anew: this program was built without OpenSSL");
 #endif

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cull/checkpoint/added_file.hpp>
 #include <cull/checkpoint/byte_digest.hpp>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,8 +16,12 @@ namespace program {
 void require_sha256();
 /// Begins a SHA-256.
 cull::digest_maker sha256_maker();
-/// Writes SHA256SUMS of a complete checkpoint; `known`: digests by XXH128, as `apply` gave them.
-void write_checksums(std::string const& dir, int threads, std::map<std::string, std::string> known, console const& out);
+/// SHA256SUMS of a checkpoint in the making; `known`: digests by XXH128, as `apply` gives them. After Ctrl-C throws cull::error
+/// `cancelled`, which says how to go on.
+cull::added_file make_checksums(std::filesystem::path const& dir, int threads, std::map<std::string, std::string> const& known);
+void tell_checksums(console const& out);
+/// Writes that of a complete checkpoint anew.
+void write_checksums(std::string const& dir, console const& out);
 /// Adds to `failures` where the checkpoint has SHA256SUMS and its files others.
 void check_checksums(std::string const& dir, int threads, std::vector<std::string>& failures);
 

@@ -67,11 +67,23 @@ void add_serving(request const& from, nlohmann::json const& config, values& to) 
           : "As the base's chat template has it; pass its switches as `chat_template_kwargs` of a request.";
 }
 
+/// Of all files that are not added, under whatever name; those of the source that others stand for are kept beside them.
+std::uint64_t bytes_of_model(fs::path const& dir) {
+  auto const manifest = cull::detail::read_manifest(dir);
+  auto const added = cull::detail::added_names(manifest);
+  std::uint64_t out = 0;
+  for (auto const& file : cull::detail::files_of(manifest)) {
+    bool const is_added = std::find(added.begin(), added.end(), file.name) != added.end();
+    bool const is_moved =
+        std::any_of(added.begin(), added.end(), [&](auto const& name) { return cull::detail::moved_name(name) == file.name; });
+    if (!is_added || is_moved) out += file.bytes;
+  }
+  return out;
+}
+
 void add_sizes(request const& from, values& to) {
   auto const kept = cull::keep_sets(from.model, from.plan);
   auto const written = cull::open_written(from.model, from.dir);
-  std::uint64_t files = 0;
-  for (auto const& entry : fs::recursive_directory_iterator{from.dir}) files += entry.is_regular_file() ? entry.file_size() : 0;
   std::vector<int> before, after;
   for (auto const& [layer, ids] : kept) {
     before.push_back(from.model.experts(layer));
@@ -85,7 +97,7 @@ void add_sizes(request const& from, values& to) {
   to["bytes_before"] = exact_size(from.model.ledger().bytes);
   to["bytes_predicted"] = exact_size(cull::predict(from.model, from.plan).bytes);
   to["bytes_actual"] = exact_size(written.ledger().bytes);
-  to["bytes_files"] = exact_size(files);
+  to["bytes_files"] = exact_size(bytes_of_model(from.dir));
 }
 
 /// For a model whose layers keep different numbers of experts.
@@ -230,8 +242,10 @@ std::string doubt_of(report::figures const& figures, std::string const& planned_
          settling_of(figures) + report::grouped(starving) + " had fewer than 32 tokens.";
 }
 
+std::string name_of(request const& from) { return from.name.empty() ? own_name(from.dir) : from.name; }
+
 report::request page_request(request const& from) {
-  report::request out{.files = from.evidence, .title = own_name(from.dir), .command = from.command};
+  report::request out{.files = from.evidence, .title = name_of(from), .command = from.command};
   out.files.push_back(from.dir / cull::plan_file_name);
   return out;
 }
@@ -250,7 +264,7 @@ contents make(request const& from) {
   sampling_defaults const sampling;
   auto const generation = with_sampling(from.model.dir(), sampling);
   bool const set_sampling = !from.keep_sampling && generation.changed;
-  values v{{"name", own_name(from.dir)}, {"base", own_name(from.model.dir())}, {"container", container_name(own_name(from.dir))}};
+  values v{{"name", name_of(from)}, {"base", own_name(from.model.dir())}, {"container", container_name(name_of(from))}};
   add_sizes(from, v);
   add_uneven(from, v);
   add_serving(from, config, v);

@@ -16,6 +16,7 @@ struct request {
   cull::checkpoint const& model;  ///< the source
   cull::pruning_plan const& plan;
   std::filesystem::path dir;                         ///< what apply wrote
+  std::string name = {};                             ///< of the model; empty: the directory's
   std::vector<std::filesystem::path> evidence = {};  ///< observations and evaluations, as `cull report` takes them
   std::string command = {};                          ///< that made it
   bool keep_sampling = false;                        ///< leave the source's generation_config.json

@@ -2,6 +2,9 @@
 // Writing a checkpoint when things go wrong: every operation fails in turn, in every way; power fails at every point.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include <cull/checkpoint/execute.hpp>
 
 #include <support/faulty_io.hpp>
@@ -85,6 +88,7 @@ TEST_CASE("execute: the output is the concatenation of its ranges") {
   std::uint64_t bytes = 0;
   for (auto const& [name, text] : it.output) bytes += text.size();
   CHECK(report.bytes == bytes);
+  CHECK(it.job.bytes() + it.job.manifest_bytes() == bytes);
   CHECK(code_of([&] { cull::execute(io, it.job, out); }) == cull::errc::already_exists);
 }
 
@@ -125,6 +129,52 @@ TEST_CASE("execute: killed before any operation, it goes on, and from as many fi
   // Between the end of the journal and the directory's name there is nothing to go on from; the last operations close what is
   // done.
   CHECK(again <= 8);
+}
+
+TEST_CASE("execute: what is added is there with the name or not at all, and gone again where the next call does not want it") {
+  small_job it;
+  auto const wanted = it.output_with_additions();
+  std::int64_t fewer = 0, runs = 0;
+  for (fault what : {fault{.kind = fault_kind::death}, fault{.error = EIO}}) {
+    for (what.number = 1;; what.number += stride) {
+      CAPTURE(what.number);
+      for (bool const again : {true, false}) {
+        cull::memory_io files;
+        it.put_sources(files);
+        test_support::faulty_io<cull::memory_io> io{files, what};
+        try {
+          cull::execute(io, it.job, out, {.additions = it.additions(files)});
+        } catch (cull::error const&) {
+        }
+        if (!io.struck()) what.number = -stride;
+        if (files.exists(out)) {
+          CHECK(files.tree(out) == wanted);
+          continue;
+        }
+        ++runs;
+        fewer += files.exists("/disk/out.partial/serve.yml") && !again ? 1 : 0;
+        auto const report = cull::execute(files, it.job, out, {.additions = again ? it.additions(files) : std::vector<cull::file_adder>{}});
+        CHECK(report.added.size() == (again ? 4 : 0));
+        CHECK(files.tree(out) == (again ? wanted : it.output));
+        CHECK(files.tree("/disk").size() == files.tree(out).size() + 1);
+        CHECK(sources_untouched(files, it));
+      }
+      if (what.number < 0) break;
+    }
+  }
+  CHECK(runs * stride > 600);
+  CHECK(fewer > 5);
+
+  // Stopped while the last of them is made.
+  cull::memory_io files;
+  it.put_sources(files);
+  auto stopping = it.additions(files);
+  stopping.push_back([](auto const&, auto const&) -> std::vector<cull::added_file> {
+    throw cull::error{cull::errc::cancelled, "stopped"};
+  });
+  CHECK(code_of([&] { cull::execute(files, it.job, out, {.additions = stopping}); }) == cull::errc::cancelled);
+  CHECK(cull::execute(files, it.job, out, {.additions = it.additions(files)}).resumed > 0);
+  CHECK(files.tree(out) == wanted);
 }
 
 TEST_CASE("execute: what a lost synchronisation or a lying disk may have spoilt is found by its digest") {
@@ -180,7 +230,7 @@ TEST_CASE("execute: a second writer is refused, another job too; too little room
   CHECK(second == cull::errc::already_exists);
   CHECK(io.tree(out) == it.output);
 
-  cull::memory_io small{it.job.bytes() - 1};
+  cull::memory_io small{it.job.bytes() + it.job.manifest_bytes() - 1};
   it.put_sources(small);
   auto const problem = failure_of([&] { cull::execute(small, it.job, out); });
   CHECK(problem.code() == cull::errc::no_space);
@@ -196,6 +246,21 @@ TEST_CASE("execute: a second writer is refused, another job too; too little room
   CHECK(code_of([&] { cull::execute(begun, it.job, out); }) == cull::errc::already_exists);
 }
 
+namespace {
+
+/// Every file that the manifest lists is there with those bytes.
+bool keeps_its_promise(std::map<std::string, std::string> const& tree) {
+  auto const manifest = nlohmann::json::parse(tree.at(cull::manifest_file_name));
+  auto const& files = manifest.at("files");
+  return std::all_of(files.items().begin(), files.items().end(), [&](auto const& file) {
+    auto const found = tree.find(file.key());
+    return found != tree.end() && file.value().at("bytes") == found->second.size() &&
+           file.value().at("xxh128") == cull::detail::hex_digest(std::as_bytes(std::span{found->second}));
+  });
+}
+
+}  // namespace
+
 TEST_CASE("execute: after a power failure the output is absent or whole, and the same call ends with the same bytes") {
   small_job it;
   test_support::recording_io io{31};
@@ -204,7 +269,7 @@ TEST_CASE("execute: after a power failure the output is absent or whole, and the
   cull::execute(io, it.job, out);
   REQUIRE(io.tree(out) == it.output);
 
-  std::int64_t states = 0, whole = 0, wrong = 0, unfinished = 0;
+  std::int64_t states = 0, whole = 0, wrong = 0, unfinished = 0, promising = 0, broken = 0;
   auto const examine = [&](std::size_t point, std::map<std::size_t, test_support::fate> const& fates) {
     ++states;
     cull::memory_io files;
@@ -220,6 +285,11 @@ TEST_CASE("execute: after a power failure the output is absent or whole, and the
       ++whole;
       wrong += files.tree(out) == it.output ? 0 : 1;
       return;
+    }
+    // Without the name, too, a manifest promises that what it lists is there.
+    if (auto const begun = files.tree("/disk/out.partial"); begun.contains(cull::manifest_file_name)) {
+      ++promising;
+      broken += keeps_its_promise(begun) ? 0 : 1;
     }
     cull::execute(files, it.job, out);
     unfinished += files.tree(out) == it.output && files.tree("/disk").size() == it.output.size() + 1 ? 0 : 1;
@@ -250,6 +320,8 @@ TEST_CASE("execute: after a power failure the output is absent or whole, and the
   }
   CHECK(wrong == 0);
   CHECK(unfinished == 0);
+  CHECK(broken == 0);
+  CHECK(promising > 1);
   CHECK(whole > 1);
   CHECK(states >= repeated(10'000, 200));
   MESSAGE(states << " states after a power failure, " << whole << " of them complete");

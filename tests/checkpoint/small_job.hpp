@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/added_file.hpp>
 #include <cull/checkpoint/io/memory_io.hpp>
+#include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/write_job.hpp>
 
 #include "failures.hpp"
@@ -30,17 +32,36 @@ struct small_job {
     for (auto const* const name : {"one", "two", "three"}) add_shard(name, random);
     job.others.push_back({"templates/tokenizer.json"});
     add_range(job.others.back(), 2, 0, sources.at("tokenizer.json").size());
-    for (auto const* const name : {"config.json", "model.safetensors.index.json", "cull-plan.json"}) {
+    for (auto const* const name : {"README.md", "config.json", "model.safetensors.index.json", "cull-plan.json"}) {
       job.others.push_back({name});
       std::string const text = std::string{"text of "} + name;
       job.add_text(job.others.back(), text);
       output[name] = text;
     }
     job.plan_digest = cull::detail::hex_digest(std::as_bytes(std::span{output.at("cull-plan.json")}));
-    std::vector<cull::written_file> files;
-    for (auto const& [name, text] : output)
-      files.push_back({name, text.size(), cull::detail::hex_digest(std::as_bytes(std::span{text}))});
-    output[cull::manifest_file_name] = cull::manifest_text(job.plan_digest, files);
+    complete(output);
+  }
+
+  /// What goes with the output: a card in the place of the source's, a page, and a list of all that is there.
+  template <class Io>
+  static std::vector<cull::file_adder> additions(Io const& io) {
+    return {[](auto const&, auto const&) {
+              return std::vector<cull::added_file>{{"README.md", "our card"}, {"serve.yml", "a page"}};
+            },
+            [&io](auto const& dir, auto const&) {
+              return std::vector<cull::added_file>{{"SHA256SUMS", names_in(io.tree(dir))}};
+            }};
+  }
+  /// The output with them.
+  std::map<std::string, std::string> output_with_additions() const {
+    auto out = output;
+    out.erase(cull::manifest_file_name);
+    out["README.base.md"] = out.at("README.md");
+    out["README.md"] = "our card";
+    out["serve.yml"] = "a page";
+    out["SHA256SUMS"] = names_in(out);
+    complete(out, {"README.base.md", "README.md", "SHA256SUMS", "serve.yml"});
+    return out;
   }
 
   /// Puts the sources into a file system and notes their state.
@@ -56,6 +77,19 @@ struct small_job {
   }
 
  private:
+  void complete(std::map<std::string, std::string>& tree, std::vector<std::string> const& added = {}) const {
+    std::vector<cull::written_file> files;
+    for (auto const& [name, text] : tree)
+      files.push_back({name, text.size(), cull::detail::hex_digest(std::as_bytes(std::span{text}))});
+    tree[cull::manifest_file_name] = cull::manifest_text(job.plan_digest, files, added);
+  }
+  static std::string names_in(std::map<std::string, std::string> const& tree) {
+    std::string out;
+    for (auto const& [name, text] : tree) {
+      if (name != cull::manifest_file_name && !name.starts_with('.')) out += name + "\n";
+    }
+    return out;
+  }
   void add_range(cull::job_file& file, std::uint32_t source, std::size_t begin, std::size_t size) {
     auto const& text = std::next(sources.begin(), source)->second;
     job.add(file, {cull::job_piece::kind::source, source, begin, size});

@@ -1,56 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <set>
 #include <string>
 #include <vector>
 
+#include <cull/checkpoint/add_to_directory.hpp>
+#include <cull/checkpoint/added_file.hpp>
 #include <cull/checkpoint/compare_files.hpp>
+#include <cull/checkpoint/io/posix_io.hpp>
 #include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/manifest.hpp>
-#include <cull/checkpoint/output_file.hpp>
-#include <cull/checkpoint/output_layout.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
-/// A file that goes with a checkpoint and is no part of the model: its card, how to serve it.
-struct added_file {
-  std::string name;  ///< in the checkpoint's own directory
-  std::string text;
-};
-
-/// What may be added under a name that the source has; the source's own is kept beside it, as README.base.md and
-/// generation_config.base.json. Of the latter's keys only those of sampling may differ; `verify` looks.
-inline constexpr char card_file_name[] = "README.md";
-inline constexpr char generation_config_name[] = "generation_config.json";
-
-/// The list that `sha256sum -c` reads, where it was asked for.
-inline constexpr char sha256_file_name[] = "SHA256SUMS";
-
 namespace detail {
-
-inline bool is_checksum_file(std::string const& name) { return name == sha256_file_name; }
-
-/// Where the source's file of that name goes.
-inline std::string moved_name(std::string const& name) {
-  std::filesystem::path const path{name};
-  return path.stem().string() + ".base" + path.extension().string();
-}
-inline bool may_replace(std::string const& name) {
-  return name == card_file_name || name == generation_config_name || is_checksum_file(name);
-}
-
-/// Cards, pages and the like; nothing that a loader reads, but for the sampling defaults.
-inline bool may_be_added(std::string const& name) {
-  static std::set<std::string> const kinds{".md", ".yml", ".yaml", ".html"};
-  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) return false;
-  return name == generation_config_name || is_checksum_file(name) || name == moved_name(sha256_file_name) ||
-         name == moved_name(generation_config_name) || kinds.contains(std::filesystem::path{name}.extension().string());
-}
 
 inline json read_manifest(std::filesystem::path const& dir) {
   auto const path = dir / manifest_file_name;
@@ -62,16 +30,6 @@ inline json read_manifest(std::filesystem::path const& dir) {
     throw error{errc::json_syntax, "is not a manifest", {.file = path.string()}};
   }
   return root;
-}
-
-/// Names in a manifest's "added".
-inline std::vector<std::string> added_names(json const& manifest) {
-  std::vector<std::string> out;
-  if (!manifest.contains("added") || !manifest.at("added").is_array()) return out;
-  for (auto const& name : manifest.at("added")) {
-    if (name.is_string()) out.push_back(name.get<std::string>());
-  }
-  return out;
 }
 
 /// What a file that stands for one of the source's has lost of it; empty: nothing.
@@ -90,15 +48,12 @@ inline std::string find_lost_source(std::filesystem::path const& source, std::fi
                          : name + ": differs from the source's in more than sampling: " + json::diff(before, after).dump();
 }
 
-/// The manifest with the digests of added files as they are now.
-inline std::string manifest_with(json const& manifest, std::filesystem::path const& dir, std::set<std::string> const& added) {
-  std::vector<written_file> all;
-  for (auto const& [name, entry] : manifest.at("files").items()) {
-    if (!added.contains(name))
-      all.push_back({name, entry.at("bytes").get<std::uint64_t>(), entry.at("xxh128").get<std::string>()});
-  }
-  for (auto const& name : added) all.push_back(digest_of(dir / name, name));
-  return manifest_text(manifest.at("plan_xxh128").get<std::string>(), all, {added.begin(), added.end()});
+/// Files of a manifest.
+inline std::vector<written_file> files_of(json const& manifest) {
+  std::vector<written_file> out;
+  for (auto const& [name, entry] : manifest.at("files").items())
+    out.push_back({name, entry.at("bytes").get<std::uint64_t>(), entry.at("xxh128").get<std::string>()});
+  return out;
 }
 
 }  // namespace detail
@@ -110,22 +65,17 @@ inline std::string manifest_with(json const& manifest, std::filesystem::path con
 inline void add_files(std::filesystem::path const& dir, std::vector<added_file> const& files) {
   auto const manifest = detail::read_manifest(dir);
   auto const before = detail::added_names(manifest);
-  std::set<std::string> added{before.begin(), before.end()};
-  for (auto const& file : files) {
-    auto const moved = detail::moved_name(file.name);
-    bool const theirs = !added.contains(file.name) && std::filesystem::exists(dir / file.name);
-    bool const movable = detail::may_replace(file.name) && (added.contains(moved) || !std::filesystem::exists(dir / moved));
-    if (!detail::may_be_added(file.name) || (theirs && !movable)) {
-      throw error{errc::already_exists, "cannot be added: the name belongs to the model", {.file = (dir / file.name).string()}};
-    }
-    if (theirs) {
-      write_file(dir / moved, detail::slurp(dir / file.name), overwrite::yes);
-      added.insert(moved);
-    }
-    write_file(dir / file.name, file.text, overwrite::yes);
-    added.insert(file.name);
+  auto known = detail::files_of(manifest);
+  for (auto& file : known) {
+    // People write in cards.
+    bool const added = std::find(before.begin(), before.end(), file.name) != before.end();
+    if (added && std::filesystem::exists(dir / file.name)) file = detail::digest_of(dir / file.name, file.name);
   }
-  write_file(dir / manifest_file_name, detail::manifest_with(manifest, dir, added), overwrite::yes);
+  posix_io io;
+  detail::directory_additions<posix_io> to{
+      io, dir, manifest.at("plan_xxh128").get<std::string>(), known, {before.begin(), before.end()}};
+  for (auto const& file : files) to.add(file, [](auto const&) {});
+  to.write_manifest();
 }
 
 CULL_NAMESPACE_END

@@ -11,8 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/add_to_directory.hpp>
+#include <cull/checkpoint/added_file.hpp>
+#include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/job_runner.hpp>
 #include <cull/checkpoint/journal.hpp>
+#include <cull/checkpoint/json_tree.hpp>
 #include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/output_file.hpp>
 #include <cull/checkpoint/write_job.hpp>
@@ -57,13 +61,50 @@ void refuse_existing(Io& io, std::filesystem::path const& out) {
     throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
 }
 
-/// The manifest, then the end of the journal, both durable before the directory gets its name.
+/// What the manifest of a directory that has no name yet lists as added.
 template <checkpoint_io Io>
-void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const& out, write_job const& job,
+std::vector<std::string> listed_additions(Io& io, std::filesystem::path const& dir) {
+  auto const manifest = dir / manifest_file_name;
+  if (is_absent(io, manifest)) return {};
+  auto const text = read_whole(io, manifest);
+  try {
+    return added_names(parse_tree(text, manifest.string()));
+  } catch (error const&) {
+    return {};  // none that a run has finished
+  }
+}
+
+/// What an interrupted run had added to the job's files, which this one adds anew or does not want.
+template <checkpoint_io Io>
+void remove_additions(Io& io, std::filesystem::path const& dir, journal<Io> const& log) {
+  auto names = log.added();
+  // Between the end of the journal and the directory's name the manifest knows.
+  if (log.is_new()) for (auto& name : listed_additions(io, dir)) names.insert(std::move(name));
+  for (auto const& name : names) {
+    if (!may_be_added(name)) continue;
+    io.remove(dir / name);
+    io.remove(output_file<Io>::partial_of(dir / name));
+  }
+}
+
+/// Everything that goes with the job's files, then the manifest.
+template <checkpoint_io Io>
+void add_to(Io& io, std::filesystem::path const& dir, write_job const& job, apply_options const& options, journal<Io>& log,
             apply_report& report) {
-  auto const manifest = manifest_text(job.plan_digest, report.files);
-  write_file(io, work.path() / manifest_file_name, manifest, overwrite::yes);
+  directory_additions<Io> all{io, dir, job.plan_digest, report.files, {}};
+  auto manifest = all.write_manifest();
+  for (auto const& make : options.additions) {
+    for (auto const& file : make(dir, report.digests)) all.add(file, [&](auto const& name) { log.note_addition(name); });
+    manifest = all.write_manifest();
+  }
+  if (!all.added().empty()) report.files = all.files();
   report.files.push_back({manifest_file_name, manifest.size(), hex_digest(std::as_bytes(std::span{manifest}))});
+  report.added.assign(all.added().begin(), all.added().end());
+}
+
+/// The end of the journal, durable before the directory gets its name.
+template <checkpoint_io Io>
+void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const& out) {
   auto const journal = work.path() / journal_file_name;
   if (auto const result = io.remove(journal); result.error != 0) throw_io(result.error, "cannot be removed", journal);
   sync_directory(io, work.path());
@@ -75,8 +116,8 @@ void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const&
 }  // namespace detail
 
 /// Writes a job to the new directory `out`: to `<out>.partial`, with a journal, renamed at the end. Whatever stops it, the same
-/// call goes on from there and ends with the same bytes; `out` exists only when it is complete and durable, and `sources` are
-/// only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per thread.
+/// call goes on from there and ends with the same bytes; `out` exists only when it is complete and durable, with what
+/// `apply_options::additions` add, and `sources` are only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per thread.
 ///
 /// Throws `errc::already_exists` (`out` exists; another process is at work, or another job was begun), `errc::no_space`,
 /// `errc::source_changed`, `errc::cancelled`, `errc::io`, `errc::not_found`.
@@ -91,11 +132,13 @@ apply_report execute(Io& io, write_job const& job, std::filesystem::path const& 
   {
     detail::journal<Io> log{io, partial, job.state_digest()};
     if (detail::uninterrupted([&] { return io.lock(log.handle()); }).error == EWOULDBLOCK) work.refuse(partial);
+    detail::remove_additions(io, partial, log);
     detail::job_runner<Io> runner{io, job, partial, options, log};
     report.files = runner.run();
     report.resumed = runner.resumed();
     report.digests = runner.take_digests();
-    detail::finish(io, work, out, job, report);
+    detail::add_to(io, partial, job, options, log, report);
+    detail::finish(io, work, out);
   }
   for (auto const& f : report.files) report.bytes += f.bytes;
   return report;

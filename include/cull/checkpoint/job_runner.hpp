@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/added_file.hpp>
 #include <cull/checkpoint/byte_digest.hpp>
 #include <cull/checkpoint/job_file_writer.hpp>
 #include <cull/checkpoint/journal.hpp>
@@ -39,6 +40,9 @@ struct apply_options {
   caching cache = caching::use;  ///< of written shards; to bypass it spares the processor, where the file system can
   resume_check resume = resume_check::size;
   digest_maker digest = {};  ///< of each written file, worked out on the way, beside XXH128; for `apply_report::digests`
+  /// What goes with the output and is no part of the model, made one after another when everything else is written and the
+  /// output has not got its name yet; each sees a complete checkpoint with what the others added. As `add_files`.
+  std::vector<file_adder> additions = {};
 };
 
 struct apply_report {
@@ -46,6 +50,7 @@ struct apply_report {
   std::uint64_t bytes = 0;
   std::int64_t resumed = 0;  ///< files that an interrupted run had finished
   std::vector<std::string> left_behind;
+  std::vector<std::string> added = {};  ///< of the files, what `apply_options::additions` made
   /// By XXH128, what `apply_options::digest` gave for the files that this call wrote; an interrupted run's are not among them.
   std::map<std::string, std::string> digests = {};
 };
@@ -111,7 +116,7 @@ class job_runner {
   }
 
   void check_space() const {
-    std::uint64_t needed = 0;
+    auto needed = job_.manifest_bytes();
     each_file([&](job_file const& file) { needed += finished_.contains(file.name) ? 0 : file.size; });
     auto const room = io_.free_space(dir_);
     if (room.error != 0 || static_cast<std::uint64_t>(room.value) >= needed) return;

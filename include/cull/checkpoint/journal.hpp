@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <sstream>
 #include <string>
@@ -34,16 +35,23 @@ class journal {
         file_(io, uninterrupted([&] { return io.open_log(dir / journal_file_name); }), dir / journal_file_name,
               "cannot be opened") {
     read(job);
-    if (!has_job_) append(job_tag + job);
+    is_new_ = !has_job_;
+    if (is_new_) append(job_tag + job);
   }
 
   std::map<std::string, written_file> const& finished() const { return finished_; }
+  /// Files that may be there and are no part of the job.
+  std::set<std::string> const& added() const { return added_; }
+  /// True where nothing was begun before.
+  bool is_new() const { return is_new_; }
   int handle() const { return file_.handle(); }
 
   void add(written_file const& file) { append(file_tag + file.xxh128 + ' ' + std::to_string(file.bytes) + ' ' + file.name); }
+  /// Before such a file is written. One of the job that it replaces is finished no more.
+  void note_addition(std::string const& name) { append(addition_tag + name); }
 
  private:
-  static inline std::string const job_tag = "job ", file_tag = "file ";
+  static inline std::string const job_tag = "job ", file_tag = "file ", addition_tag = "added ";
 
   void read(std::string const& job) {
     std::string text(static_cast<std::size_t>(file_.examine().size), '\0');
@@ -64,11 +72,18 @@ class journal {
                   "was begun with another plan, model or version, or the model has changed; remove this directory to start again",
                   {.file = dir_.string()}};
     }
-    if (!has_job_ || !text.starts_with(file_tag)) return;
-    std::istringstream fields{text.substr(file_tag.size())};
+    if (has_job_ && text.starts_with(file_tag)) take_file(text.substr(file_tag.size()));
+    if (has_job_ && text.starts_with(addition_tag)) {
+      added_.insert(text.substr(addition_tag.size()));
+      finished_.erase(text.substr(addition_tag.size()));
+    }
+  }
+  void take_file(std::string const& text) {
+    std::istringstream fields{text};
     written_file file;
-    if (fields >> file.xxh128 >> file.bytes && fields.get() == ' ' && std::getline(fields, file.name))
-      finished_[file.name] = file;
+    if (!(fields >> file.xxh128 >> file.bytes) || fields.get() != ' ' || !std::getline(fields, file.name)) return;
+    finished_[file.name] = file;
+    added_.erase(file.name);
   }
   void append(std::string const& text) {
     // A newline first ends whatever a crash left.
@@ -81,8 +96,9 @@ class journal {
   std::filesystem::path dir_;
   io_file<Io> file_;
   std::uint64_t end_ = 0;
-  bool has_job_ = false;
+  bool has_job_ = false, is_new_ = false;
   std::map<std::string, written_file> finished_;
+  std::set<std::string> added_;
 };
 
 }  // namespace detail

@@ -13,6 +13,7 @@
 
 #include <cull/checkpoint/digest.hpp>
 #include <cull/checkpoint/io/io.hpp>
+#include <cull/checkpoint/manifest.hpp>
 #include <cull/config.hpp>
 
 CULL_NAMESPACE_BEGIN
@@ -68,7 +69,15 @@ struct write_job {
     if (piece.size > 0) to.pieces.push_back(piece);
   }
 
-  /// Of all files.
+  /// Of the manifest, whatever the digests in it will be.
+  std::uint64_t manifest_bytes() const {
+    std::vector<written_file> files;
+    for (auto const* const list : {&shards, &others}) {
+      for (auto const& file : *list) files.push_back({file.name, file.size, std::string(32, '0')});
+    }
+    return manifest_text(plan_digest, std::move(files)).size();
+  }
+  /// Of all files but the manifest.
   std::uint64_t bytes() const {
     std::uint64_t out = 0;
     for (auto const* const list : {&shards, &others}) {

@@ -10,6 +10,7 @@
 #include <cull/checkpoint/directory_names.hpp>
 #include <cull/checkpoint/execute.hpp>
 #include <cull/checkpoint/make_job.hpp>
+#include <cull/checkpoint/manifest.hpp>
 #include <cull/checkpoint/output_layout.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
@@ -59,8 +60,12 @@ inline void check_destination(checkpoint const& model, std::filesystem::path con
   if (!fs::is_directory(parent))
     throw error{errc::not_found, "there is no such directory to write into", {.file = parent.string()}};
   check_apart(model, parent, out);
-  if (fs::exists(fs::symlink_status(out)))
-    throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
+  if (!fs::exists(fs::symlink_status(out))) return;
+  bool const whole = fs::exists(out / manifest_file_name);
+  throw error{errc::already_exists,
+              whole ? "exists and has a manifest: it was finished, and verify proves it; remove it or choose another directory"
+                    : "exists; remove it or choose another directory",
+              {.file = out.string()}};
 }
 
 /// Writes a layout to the new directory `out`.
