@@ -179,6 +179,75 @@ TEST_CASE("output_file: what another process is writing is left alone, what a de
   CHECK_FALSE(fs::exists(folder / ".g.partial"));
 }
 
+namespace {
+
+/// Shares extents as some file systems do, and takes the flag that bypasses the cache but not every size, as others do.
+struct choosy_io : cull::memory_io {
+  std::int64_t shared = 0, refused = 0;
+  bool shares = true;
+  int refusal = 0;  ///< of writes past the cache
+
+  cull::io_result share(cull::file_place from, cull::file_place to, std::uint64_t size) {
+    if (!shares) return {-1, EOPNOTSUPP};
+    CHECK(from.byte % 4096 == 0);
+    CHECK(to.byte % 4096 == 0);
+    CHECK(size % 4096 == 0);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+    read(from, bytes);
+    ++shared;
+    return write(to, bytes);
+  }
+  cull::io_result set_caching(int, cull::caching to) {
+    bypasses_ = to == cull::caching::bypass;
+    return {};
+  }
+  cull::io_result write(cull::file_place to, std::span<std::byte const> bytes) {
+    if (bypasses_ && refusal != 0) {
+      ++refused;
+      return {-1, refusal};
+    }
+    return memory_io::write(to, bytes);
+  }
+
+ private:
+  bool bypasses_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("io: shared extents, and writes that the file system refuses past the cache, give the same bytes and digests") {
+  std::string text(std::size_t{11} << 20, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>((i * 2654435761u) >> 11);
+  cull::write_job job;
+  job.shards.push_back({"shard"});
+  job.add_text(job.shards[0], std::string(4096, 'h'));
+  job.sources.push_back({"/model/source", {}});
+  // The same place within a block, another, the same again.
+  job.add(job.shards[0], {cull::job_piece::kind::source, 0, 8192 + 5, (std::size_t{5} << 20) - 5});
+  job.shards[0].pieces.insert(job.shards[0].pieces.begin() + 1, {cull::job_piece::kind::source, 0, 0, 5});
+  job.shards[0].size += 5;
+  job.add(job.shards[0], {cull::job_piece::kind::source, 0, 3, (std::size_t{3} << 20) + 77});
+  auto const wanted = std::string(4096, 'h') + text.substr(0, 5) + text.substr(8192 + 5, (std::size_t{5} << 20) - 5) +
+                      text.substr(3, (std::size_t{3} << 20) + 77);
+  for (bool const shares : {true, false}) {
+    for (int const refusal : {0, EINVAL, ENOSPC}) {
+      for (auto const cache : {cull::caching::use, cull::caching::bypass}) {
+        choosy_io io;
+        io.put("/disk/here", "");
+        io.put("/model/source", text);
+        io.examine(job.sources[0].path, job.sources[0].status);
+        io.shares = shares;
+        io.refusal = refusal;
+        auto const report = cull::execute(io, job, "/disk/out", {.cache = cache});
+        CHECK((io.get("/disk/out/shard") == wanted));
+        CHECK(report.files[0].xxh128 == cull::detail::hex_digest(std::as_bytes(std::span{wanted})));
+        CHECK((io.shared > 0) == shares);
+        CHECK((io.refused > 0) == (refusal != 0 && cache == cull::caching::bypass));
+      }
+    }
+  }
+}
+
 TEST_CASE("io: shards through the cache and past it are the same bytes, whatever their size") {
   scratch_folder const folder;
   for (std::size_t const size : {(std::size_t{4} << 20) - 1, std::size_t{4} << 20, (std::size_t{9} << 20) + 13}) {
