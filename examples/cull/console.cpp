@@ -29,8 +29,9 @@ std::string duration(double seconds) {
 
 }  // namespace
 
+// Lines hold names from files, which no terminal shall obey.
 void console::say(std::string const& line) const {
-  if (!as_json) std::cout << line << '\n';
+  if (!as_json) std::cout << cull::printable(line, line.npos) << '\n';
 }
 void console::result(json const& object) const {
   if (!as_json && json_file.empty()) return;
@@ -38,7 +39,7 @@ void console::result(json const& object) const {
   if (as_json) std::cout << text;
   if (!json_file.empty()) cull::write_file(json_file, text, cull::overwrite::yes);
 }
-void console::note(std::string const& line) const { std::cerr << line << '\n'; }
+void console::note(std::string const& line) const { std::cerr << cull::printable(line, line.npos) << '\n'; }
 
 std::string command_line(int argc, char const* const* argv) {
   std::string out = "cull";

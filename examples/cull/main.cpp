@@ -10,7 +10,7 @@
 namespace {
 
 int wrong_use(CLI::App const& app, CLI::ParseError const& problem) {
-  std::cerr << "cull: " << problem.what() << "\nTry '" << app.get_name();
+  std::cerr << "cull: " << cull::printable(problem.what(), std::string_view::npos) << "\nTry '" << app.get_name();
   for (auto const* verb : app.get_subcommands()) std::cerr << ' ' << verb->get_name();
   std::cerr << " --help'.\n";
   return 2;
@@ -28,7 +28,7 @@ void check_verb(CLI::App const& app, int argc, char** argv) {
 }
 
 int failed(program::console const& out, std::string const& what, program::json details = program::json::object()) {
-  std::cerr << "cull: " << what << '\n';
+  std::cerr << "cull: " << cull::printable(what, what.npos) << '\n';
   details["error"] = what;
   out.result(details);
   return 1;
