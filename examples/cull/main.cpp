@@ -68,6 +68,8 @@ int main(int argc, char** argv) {
     std::cout.flush();
     if (!std::cout) return failed(out, "standard output cannot be written");
     return 0;
+  } catch (CLI::RuntimeError const& problem) {
+    return problem.get_exit_code();  // a verb that has said all it has to
   } catch (CLI::ParseError const& problem) {
     return problem.get_exit_code() == 0 ? app.exit(problem) : wrong_use(app, problem);
   } catch (std::bad_alloc const&) {
