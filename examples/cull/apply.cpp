@@ -139,8 +139,8 @@ void show_plan(cull::checkpoint const& model, cull::pruning_plan const& plan, st
   std::error_code none;
   auto const parent = std::filesystem::absolute(dir).parent_path();
   auto const room = std::filesystem::space(parent, none).available;
-  out.say("plan " + job.digest() + ": " + std::to_string(bytes) + " bytes to write, " + std::to_string(room) +
-          " are free in " + parent.string());
+  out.say("plan " + job.digest() + ": " + std::to_string(bytes) + " bytes to write, " + std::to_string(room) + " are free in " +
+          parent.string());
   out.result({{"dry_run", true},
               {"digest", job.digest()},
               {"bytes", bytes},
@@ -180,9 +180,8 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
     });
   }
   if (sha256) {
-    options.additions.push_back([&](std::filesystem::path const& dir, auto const& known) {
-      return std::vector{make_checksums(dir, o.threads, known)};
-    });
+    options.additions.push_back(
+        [&](std::filesystem::path const& dir, auto const& known) { return std::vector{make_checksums(dir, o.threads, known)}; });
   }
   auto const report = cull::apply(model, plan, o.dir, options);
   for (auto const& name : report.left_behind) out.note("left behind, not part of the model: " + name);

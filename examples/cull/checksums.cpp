@@ -79,7 +79,8 @@ cull::added_file make_checksums([[maybe_unused]] std::filesystem::path const& di
   cull::added_file out{cull::sha256_file_name, {}};
 #ifdef CULL_PROGRAM_SHA256
   auto const cancelled = [&dir] {
-    if (stopped()) throw cull::error{cull::errc::cancelled, "stopped; the same command goes on from here", {.file = dir.string()}};
+    if (stopped())
+      throw cull::error{cull::errc::cancelled, "stopped; the same command goes on from here", {.file = dir.string()}};
     return false;
   };
   out.text = cull::checksum_lines(dir, sha256_maker(), {.known = known, .cancelled = cancelled, .threads = threads});

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +16,7 @@ struct verify_verb_options {
   model_choice choice;
   double sample = 1;
   int threads = 0;
+  bool servable = false;
 };
 
 /// The plan, with the options of apply that the checkpoint itself says it was
@@ -43,12 +45,19 @@ json lost_scales(cull::checkpoint const& model, cull::pruning_plan const& plan, 
   return lost;
 }
 
-/// A table of what serving engines demand.
-json serving_table(verify_verb_options const& o, cull::checkpoint const& model, console const& out) {
+std::vector<cull::serving_check> serving_checks(verify_verb_options const& o, cull::checkpoint const& model,
+                                                cull::pruning_plan const& plan) {
   auto const scales = o.sample < 1 ? cull::block_scales::skip : cull::block_scales::scan;
+  auto out = cull::serving_checks(cull::open_written(model, o.dir), scales);
+  out.push_back(cull::input_scale_check(model, plan));
+  return out;
+}
+
+/// A table of what serving engines demand, and of what it means to each whether it is met or not.
+json serving_table(std::vector<cull::serving_check> const& checks, console const& out) {
   json rows = json::array();
   out.say("");
-  for (auto const& c : cull::serving_checks(cull::open_written(model, o.dir), scales)) {
+  for (auto const& c : checks) {
     char const* const verdict = c.verdict == cull::serving_verdict::good   ? "good"
                                 : c.verdict == cull::serving_verdict::note ? "note"
                                                                            : "BAD";
@@ -58,8 +67,7 @@ json serving_table(verify_verb_options const& o, cull::checkpoint const& model, 
                     {"vllm", c.vllm},
                     {"sglang", c.sglang},
                     {"tensorrt_llm", c.tensorrt_llm}});
-    out.say(left(verdict, 6) + left(c.demand, 56) + c.found);
-    if (c.verdict == cull::serving_verdict::good) continue;
+    out.say(left(verdict, 6) + left(c.demand, 76) + c.found);
     out.say("        vLLM: " + c.vllm);
     out.say("        SGLang: " + c.sglang);
     out.say("        TensorRT-LLM: " + c.tensorrt_llm);
@@ -102,9 +110,17 @@ void verify(verify_verb_options const& o, console const& out) {
   if (report.failures.empty()) {
     tell_proved(o, report, out);
     result["lost_input_scales"] = lost_scales(model, plan, out);
-    result["serving"] = serving_table(o, model, out);
+    auto const checks = serving_checks(o, model, plan);
+    auto const bad =
+        std::count_if(checks.begin(), checks.end(), [](auto const& c) { return c.verdict == cull::serving_verdict::bad; });
+    result["serving"] = serving_table(checks, out);
+    result["servable"] = bad == 0;
     out.result(result);
-    return;
+    if (bad == 0) return;
+    auto const text = std::to_string(bad) + " demands of serving engines are not met, see BAD; the bytes are proved all the same";
+    if (!o.servable) return out.say(text);
+    if (out.as_json) throw CLI::RuntimeError{1};
+    throw cull::error{cull::errc::verification_failed, text, {.file = o.dir}};
   }
   out.result(result);
   for (auto const& failure : report.failures) out.say("different: " + failure);
@@ -130,6 +146,8 @@ void add_verify(CLI::App& app, console& out, action& run) {
       ->capture_default_str();
   verb->add_option("--threads", o->threads, "shards compared side by side (0: up to 4, as the machine has)")
       ->check(CLI::Range(0, 256));
+  verb->add_flag("--servable", o->servable,
+                 "exit status 1, too, where a demand of serving engines is BAD; without it the status is about the bytes alone");
   add_model_options(*verb, o->choice);
   verb->callback([=, &out, &run] { run = [=, &out] { verify(*o, out); }; });
 }

@@ -153,7 +153,8 @@ TEST_CASE("execute: what is added is there with the name or not at all, and gone
         }
         ++runs;
         fewer += files.exists("/disk/out.partial/serve.yml") && !again ? 1 : 0;
-        auto const report = cull::execute(files, it.job, out, {.additions = again ? it.additions(files) : std::vector<cull::file_adder>{}});
+        auto const report =
+            cull::execute(files, it.job, out, {.additions = again ? it.additions(files) : std::vector<cull::file_adder>{}});
         CHECK(report.added.size() == (again ? 4 : 0));
         CHECK(files.tree(out) == (again ? wanted : it.output));
         CHECK(files.tree("/disk").size() == files.tree(out).size() + 1);

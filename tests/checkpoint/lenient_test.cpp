@@ -62,8 +62,7 @@ std::vector<lenient_case> lenient_cases() {
        [](fs::path const& dir) {
          edit_header(dir / first, [](auto& text) { replace_first(text, "\"dtype\"", "\"strides\":[2,1],\"dtype\""); });
        }},
-      {"trailing-data", cull::errc::trailing_data,
-       [](fs::path const& dir) { spill(dir / second, slurp(dir / second) + "xyz"); }},
+      {"trailing-data", cull::errc::trailing_data, [](fs::path const& dir) { spill(dir / second, slurp(dir / second) + "xyz"); }},
       {"adopt-unindexed", cull::errc::unindexed_tensor,
        [](fs::path const& dir) { edit_text(dir / index, "\"" + embedding + "\": \"" + first + "\", ", ""); }},
       {"duplicate-tensors", cull::errc::duplicate_tensor,

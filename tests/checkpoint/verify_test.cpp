@@ -6,7 +6,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
 
 #include <support/faulty_io.hpp>
 #include <support/sanitized.hpp>
@@ -224,10 +223,10 @@ TEST_CASE("verify: every file that apply takes over, and none that it leaves beh
   scratch_folder const folder;
   copy_tree(model_dir(), folder / "m");
   fs::create_directories(folder / "m/assets/.cache");
-  std::vector<std::string> const taken{"merges.txt", "special_tokens_map.json", "modeling_x.py", "assets/notes.txt",
-                                       "assets/config.json", "generation_config.json"};
-  std::vector<std::string> const left{"stray.safetensors", "consolidated.pth", "pytorch_model.bin", "assets/x.gguf", ".hidden",
-                                      "assets/.cache/x.txt"};
+  std::vector<std::string> const taken{"merges.txt",       "special_tokens_map.json", "modeling_x.py",
+                                       "assets/notes.txt", "assets/config.json",      "generation_config.json"};
+  std::vector<std::string> const left{"stray.safetensors", "consolidated.pth", "pytorch_model.bin",
+                                      "assets/x.gguf",     ".hidden",          "assets/.cache/x.txt"};
   for (auto const& list : {taken, left}) {
     for (auto const& name : list) spill(folder / "m" / name, "the source's " + name);
   }
@@ -373,48 +372,6 @@ TEST_CASE("verify: a disk that says it has written and has not") {
     fs::remove_all(out);
   }
   CHECK(lies >= 8);
-}
-
-TEST_CASE(
-    "serving_checks: what engines demand, of a good checkpoint and of "
-    "broken ones") {
-  pruned_copy const it;
-  auto const verdict_of = [&](std::string const& demand) {
-    for (auto const& c : cull::serving_checks(cull::checkpoint::open(it.dir()))) {
-      CHECK_FALSE(c.vllm.empty());
-      CHECK_FALSE(c.sglang.empty());
-      CHECK_FALSE(c.tensorrt_llm.empty());
-      if (mentions(c.demand, demand)) return c;
-    }
-    return cull::serving_check{.demand = "none", .verdict = cull::serving_verdict::bad};
-  };
-  using cull::serving_verdict;
-  CHECK(verdict_of("one number of experts").verdict == serving_verdict::good);
-  CHECK(verdict_of("all its tensors").verdict == serving_verdict::good);
-  CHECK(verdict_of("finite numbers").verdict == serving_verdict::good);
-  CHECK(verdict_of("block scales").verdict == serving_verdict::good);
-  CHECK(verdict_of("share a tensor scale").verdict == serving_verdict::good);
-  CHECK(verdict_of("router's choice").verdict == serving_verdict::good);
-  CHECK(verdict_of("routing kernels").verdict == serving_verdict::note);  // 42 is no multiple of 4
-  CHECK(mentions(verdict_of("split evenly").found, "2, 3, 6, 7, 14"));
-
-  std::string const expert = "model.layers.2.mlp.experts.7.";
-  auto const broken = [&](std::string const& tensor, auto change) -> std::function<void()> {
-    auto const shard = shard_with(it.dir(), expert + tensor);
-    auto const text = slurp(shard);
-    rewrite_shard(shard, [&](auto& tensors) { change(tensors.at(expert + tensor).bytes); });
-    return [=] { spill(shard, text); };
-  };
-  auto restore = broken("up_proj.weight_scale", [](auto& bytes) { bytes[3] = '\x7f'; });
-  CHECK(verdict_of("block scales").verdict == serving_verdict::bad);
-  restore();
-  restore = broken("up_proj.weight_scale_2", [](auto& bytes) { bytes[2] ^= 1; });
-  CHECK(verdict_of("share a tensor scale").verdict == serving_verdict::note);
-  CHECK(verdict_of("finite numbers").verdict == serving_verdict::good);
-  restore();
-  restore = broken("down_proj.input_scale", [](auto& bytes) { bytes[3] = 0x7f, bytes[2] = 0xc0; });
-  CHECK(verdict_of("finite numbers").verdict == serving_verdict::bad);
-  restore();
 }
 
 TEST_CASE("verify: where only a dropped MTP layer had experts, the config has none and no list of them") {

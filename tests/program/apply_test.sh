@@ -74,8 +74,41 @@ cp -r "$work/written" "$work/wrong"
 shard=$work/wrong/model-00002-of-00003.safetensors
 printf '\xa5' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") - 100)) conv=notrunc status=none
 expect 1 "differs" "$cull" verify "$model" "$plan" "$work/wrong" --sample 1
+expect 1 '"verified": false' "$cull" verify "$model" "$plan" "$work/wrong" --json
 "$cull" verify "$model" "$plan" "$work/wrong" --sample 0 --json >"$work/sample.json"
 equals "$(field "$work/sample.json" 'd["verified"], d["tensors"], d["all_tensors"] > 1000')" "(True, 0, True)"
+
+# What engines demand: every row with what it means to each, met or not. A bad one is no difference, unless it is asked for.
+"$cull" verify "$model" "$plan" "$work/written" --servable --json >"$work/serving.json"
+"$cull" verify "$model" "$plan" "$work/written" >"$work/serving"
+equals "$(field "$work/serving.json" 'd["servable"], {r["verdict"] for r in d["serving"]} == {"good", "note"}')" "(True, True)"
+rows=$(field "$work/serving.json" 'len(d["serving"])')
+[[ $rows -ge 19 ]] || die "only $rows rows"
+equals "$(grep -cE '^(good|note|BAD)  +[a-zA-Z]' "$work/serving")" "$rows"
+for engine in vLLM SGLang TensorRT-LLM; do equals "$(grep -c "^        $engine: [^ ]" "$work/serving")" "$rows"; done
+grep -qE '^note  the widest input scale of every layer is left +1 went with a dropped expert, most in layer .*: [0-9.]+ -> [0-9.]+$' "$work/serving" ||
+  die "no row of input scales"
+mkdir "$work/zero"
+cp "$model"/* "$work/zero"
+chmod u+w "$work"/zero/*
+python3 - "$work/zero" <<'P'
+import glob, json, struct, sys
+for path in glob.glob(sys.argv[1] + "/*.safetensors"):
+    with open(path, "r+b") as f:
+        size, = struct.unpack("<Q", f.read(8))
+        for name, entry in json.loads(f.read(size)).items():
+            if name.startswith("model.layers.3.mlp.experts.") and name.endswith("down_proj.input_scale"):
+                f.seek(8 + size + entry["data_offsets"][0])
+                f.write(bytes(4))
+P
+"$cull" apply "$work/zero" "$plan" --out "$work/zeroes" >/dev/null
+got=0
+expect 0 "BAD   tensor scales are finite and above 0" "$cull" verify "$work/zero" "$plan" "$work/zeroes"
+expect 0 "1 demands of serving engines are not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes"
+expect 1 "1 demands of serving engines are not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
+"$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable --json >"$work/serving.json" 2>"$work/said" || got=$?
+equals "$got $(cat "$work/said")" "1 "
+equals "$(field "$work/serving.json" 'd["verified"], d["servable"]')" "(True, False)"
 
 # An index that omits tensors.
 mkdir "$work/bare"

@@ -79,7 +79,8 @@ template <checkpoint_io Io>
 void remove_additions(Io& io, std::filesystem::path const& dir, journal<Io> const& log) {
   auto names = log.added();
   // Between the end of the journal and the directory's name the manifest knows.
-  if (log.is_new()) for (auto& name : listed_additions(io, dir)) names.insert(std::move(name));
+  if (log.is_new())
+    for (auto& name : listed_additions(io, dir)) names.insert(std::move(name));
   for (auto const& name : names) {
     if (!may_be_added(name)) continue;
     io.remove(dir / name);
@@ -117,7 +118,8 @@ void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const&
 
 /// Writes a job to the new directory `out`: to `<out>.partial`, with a journal, renamed at the end. Whatever stops it, the same
 /// call goes on from there and ends with the same bytes; `out` exists only when it is complete and durable, with what
-/// `apply_options::additions` add, and `sources` are only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per thread.
+/// `apply_options::additions` add, and `sources` are only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per
+/// thread.
 ///
 /// Throws `errc::already_exists` (`out` exists; another process is at work, or another job was begun), `errc::no_space`,
 /// `errc::source_changed`, `errc::cancelled`, `errc::io`, `errc::not_found`.

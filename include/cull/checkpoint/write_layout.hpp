@@ -24,9 +24,8 @@ inline bool holds_file_of(checkpoint const& model, std::filesystem::path const& 
   auto const is_source = [&](std::filesystem::path const& path) {
     std::error_code unreadable;
     return std::filesystem::hard_link_count(path, unreadable) > 1 && !unreadable &&
-           std::any_of(model.shards().begin(), model.shards().end(), [&](auto const& shard) {
-             return std::filesystem::equivalent(path, shard.path(), unreadable);
-           });
+           std::any_of(model.shards().begin(), model.shards().end(),
+                       [&](auto const& shard) { return std::filesystem::equivalent(path, shard.path(), unreadable); });
   };
   auto const names = names_in(dir);
   return std::any_of(names.begin(), names.end(),
