@@ -243,12 +243,12 @@ TEST_CASE("apply: an output that is the source, lies in it, holds it or shares f
   fs::create_directory_symlink("above", folder / "up.partial");
   for (std::string const twin : {"twin", "begun.partial"}) {
     fs::create_directory(folder / twin);
-    for (auto const& [name, text] : contents(model_dir()))
-      fs::create_hard_link(folder / "above/m" / name, folder / twin / name);
+    for (auto const& [name, text] : contents(model_dir())) fs::create_hard_link(folder / "above/m" / name, folder / twin / name);
   }
   auto const tree = contents(folder.path());
   auto const copy = cull::checkpoint::open(folder / "above/m");
-  for (auto const* const out : {"above/m", "above/m/", "above/m/pruned", "alias", "alias/pruned", "above", "up", "twin", "begun"}) {
+  for (auto const* const out :
+       {"above/m", "above/m/", "above/m/pruned", "alias", "alias/pruned", "above", "up", "twin", "begun"}) {
     CAPTURE(out);
     CHECK(cull::name(code_of([&] { cull::apply(copy, plan, folder / out); })) == "same_tree");
   }
@@ -286,6 +286,19 @@ TEST_CASE(
   auto const written = all_tensors(folder / "out"), wanted = expected(oracle_plan());
   REQUIRE(written.size() == wanted.size());
   for (auto const& [name, t] : wanted) REQUIRE(same(written.at(name), t));
+
+  // What git has not downloaded would go with the model as it is.
+  std::string const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+  for (std::string const name : {"tokenizer.json", "templates/chat.jinja"}) {
+    auto const text = slurp(folder / "m" / name);
+    spill(folder / "m" / name, pointer);
+    auto const problem = failure_of([&] { cull::apply(single, oracle_plan(), folder / "pointed"); });
+    CHECK(cull::name(problem.code()) == "not_found");
+    CHECK(problem.where().file == (folder / "m" / name).string());
+    CHECK(mentions(problem.what(), "run 'git lfs pull'"));
+    spill(folder / "m" / name, text);
+  }
+  CHECK_FALSE(fs::exists(folder / "pointed.partial"));
 
   // A link out of the model would put another file's content into what may be published.
   spill(folder / "secret", "s");

@@ -138,6 +138,16 @@ TEST_CASE("open: JSON that lenient readers take silently") {
   CHECK(with("{\"num_experts\": 64," + text.substr(1)) == cull::errc::duplicate_key);
   CHECK(with(std::string(100, '[') + std::string(100, ']')) == cull::errc::json_depth);
   CHECK(with("[]") == cull::errc::bad_config);
+  std::string const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+  for (std::string const name : {"config.json", "model.safetensors.index.json"}) {
+    auto const before = slurp(folder / "m" / name);
+    spill(folder / "m" / name, pointer);
+    spill(folder / "m/config.json", name == "config.json" ? pointer : text);
+    auto const problem = failure_of([&] { cull::checkpoint::open(folder / "m"); });
+    CHECK(cull::name(problem.code()) == "json_syntax");
+    CHECK(mentions(problem.what(), name + ": byte 0: is a git-lfs pointer: run 'git lfs pull'"));
+    spill(folder / "m" / name, name == "config.json" ? text : before);
+  }
   CHECK(with(text) == cull::errc::cancelled);
 }
 

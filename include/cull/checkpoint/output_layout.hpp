@@ -26,6 +26,7 @@
 #include <cull/checkpoint/source_file.hpp>
 #include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
+#include <cull/error.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -139,7 +140,8 @@ void each_visible_file(std::filesystem::path const& top, std::filesystem::path c
 
 /// Sorts the other files of the model's directory into those that are copied
 /// and weights that stay behind. Texts come first. Throws `errc::outside_tree`
-/// where one would be copied through a link that leaves the model.
+/// where one would be copied through a link that leaves the model, `errc::not_found`
+/// where one was not downloaded.
 inline void find_side_files(checkpoint const& model, output_layout& out) {
   namespace fs = std::filesystem;
   auto const written = [&](fs::path const& path) {
@@ -153,7 +155,11 @@ inline void find_side_files(checkpoint const& model, output_layout& out) {
     if (written(path)) return;
     auto const kind = path.extension().string();
     bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
-    if (!weights) tree.checked(model.dir() / path);
+    if (!weights && holds_lfs_pointer(tree.checked(model.dir() / path))) {
+      throw error{errc::not_found,
+                  "is a git-lfs pointer, which would go with the model in the file's place: run 'git lfs pull', or remove it",
+                  {.file = (model.dir() / path).string()}};
+    }
     (weights ? out.left_behind : out.side_files).push_back(path);
   });
   std::sort(out.side_files.begin(), out.side_files.end());

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <cull/config.hpp>
@@ -108,7 +109,20 @@ namespace detail {
 /// Most bytes of a JSON file: the index of a million tensors has a tenth of it.
 inline constexpr std::uint64_t max_text_bytes = std::uint64_t{1} << 30;
 
-/// A whole text file.
+/// What git keeps in the place of a large file until it is downloaded.
+constexpr bool is_lfs_pointer(std::string_view text) { return text.starts_with("version https://git-lfs"); }
+
+/// Whether a file that is not read otherwise is such a pointer.
+inline bool holds_lfs_pointer(std::filesystem::path const& path) {
+  source_file const file{path};
+  constexpr std::uint64_t most = 1024;  // of a pointer, as its specification says
+  if (file.size() >= most) return false;
+  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  file.read(0, std::as_writable_bytes(std::span{text}));
+  return is_lfs_pointer(text);
+}
+
+/// A whole text file of JSON. Throws what `source_file` throws, `errc::out_of_range`, `errc::json_syntax` (a git-lfs pointer).
 inline std::string read_text(std::filesystem::path const& path) {
   source_file const file{path};
   if (file.size() > max_text_bytes) {
@@ -118,6 +132,8 @@ inline std::string read_text(std::filesystem::path const& path) {
   }
   std::string out(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span{out}));
+  if (is_lfs_pointer(out))
+    throw error{errc::json_syntax, "is a git-lfs pointer: run 'git lfs pull'", {.file = path.string(), .byte = 0}};
   return out;
 }
 
