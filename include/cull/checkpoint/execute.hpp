@@ -79,8 +79,9 @@ template <checkpoint_io Io>
 void remove_additions(Io& io, std::filesystem::path const& dir, journal<Io> const& log) {
   auto names = log.added();
   // Between the end of the journal and the directory's name the manifest knows.
-  if (log.is_new())
+  if (log.is_new()) {
     for (auto& name : listed_additions(io, dir)) names.insert(std::move(name));
+  }
   for (auto const& name : names) {
     if (!may_be_added(name)) continue;
     io.remove(dir / name);

@@ -52,8 +52,8 @@ inline serving_check input_scale_check(checkpoint const& source, pruning_plan co
           detail::when(lost.empty() || given, serving_verdict::note),
           found,
           "FlashInfer's backends and emulation take the widest of all experts, so the survivors' activations are quantised on "
-          "another "
-          "grid than before; its own CUTLASS keeps each expert's, Marlin reads none; --input-scale max keeps the former for all",
+          "another grid than before; its own CUTLASS keeps each expert's, Marlin reads none; --input-scale max keeps the "
+          "former for all",
           "as vLLM where it calls the same kernels",
           "takes the widest of all experts"};
 }

@@ -58,9 +58,8 @@ struct shard_number {
 /// their tensors vanish, and the numbers of the others close up. With it,
 /// tensors go one after another, in the source's order, into shards of at most
 /// so many bytes of tensors, and of a header that the hub reads; one that is
-/// larger has a shard to itself. The one
-/// file by which a directory without an index is known as a model stays even
-/// where nothing is left for it.
+/// larger has a shard to itself. The one file by which a directory without an
+/// index is known as a model stays even where nothing is left for it.
 class shard_collector {
  public:
   explicit shard_collector(checkpoint const& model, std::uint64_t shard_bytes = 0)

@@ -72,8 +72,7 @@ class config_checks {
          wrong.empty() ? when(unusual.empty(), serving_verdict::note) : serving_verdict::bad,
          first_of(wrong.empty() ? unusual : wrong, modelopt ? "modelopt" : "compressed-tensors"),
          "refuses another algorithm, and a hf_quant_config.json without group_size, kv_cache_quant_algo and exclude_modules; "
-         "ignores "
-         "another kv_cache_scheme",
+         "ignores another kv_cache_scheme",
          "reads hf_quant_config.json, and config.json where there is none", "reads hf_quant_config.json"});
   }
   void look_at_modelopt(std::vector<std::string>& wrong) const {
@@ -128,9 +127,8 @@ class config_checks {
     }
     add({"no entry of them hits an expert that is quantised", when(wrong.empty(), serving_verdict::bad),
          first_of(wrong, "none does"),
-         "an entry hits every name that it is part of, so that layers.1 leaves layers.10 unquantised too, whose weights then do "
-         "not "
-         "fit",
+         "an entry hits every name that it is part of, so that layers.1 leaves layers.10 unquantised too, whose weights then "
+         "do not fit",
          "likewise", "matches whole names and patterns only"});
   }
 

@@ -63,9 +63,8 @@ class count_checks {
     add({"one number of experts in every MoE layer, MTP included", when(wrong.empty(), serving_verdict::bad),
          counts_text() + " in config.json; " + first_of(wrong, "all layers agree"),
          "builds every layer from one number: an expert beyond it ends in a KeyError, a router of another size is refused, and "
-         "with "
-         "shared-expert fusion a leftover is loaded in the shared expert's place; lists of numbers need a version that reads "
-         "them",
+         "with shared-expert fusion a leftover is loaded in the shared expert's place; lists of numbers need a version that "
+         "reads them",
          "likewise; its shared-expert fusion is tied to known numbers", "likewise"});
   }
 
@@ -83,9 +82,7 @@ class count_checks {
     bool const declared = said == static_cast<std::int64_t>(mtp.size());
     auto const found = std::to_string(mtp.size()) + " MTP layer(s), config.json says " + std::to_string(said);
     add({"MTP layers as config.json says, with the number of experts of the others",
-         when(wrong.empty(), serving_verdict::bad) == serving_verdict::good ? when(declared, serving_verdict::note)
-                                                                            : serving_verdict::bad,
-         first_of(wrong, found),
+         wrong.empty() ? when(declared, serving_verdict::note) : serving_verdict::bad, first_of(wrong, found),
          "builds the draft from the same config: another number fails to load, and a layer that is declared and not there ends "
          "speculative decoding",
          "likewise", "likewise"});
@@ -101,9 +98,8 @@ class count_checks {
     add({"the router's choice fits what is left", fits ? when(spare, serving_verdict::note) : serving_verdict::bad,
          "top " + std::to_string(r.top_k) + " of " + counts_text() + " in " + std::to_string(groups) + " group(s), of which " +
              std::to_string(top),
-         "needs equal groups of at least two and, in those chosen, as many experts as are chosen: grouped top-k fails otherwise "
-         "or "
-         "falls back to plain top-k; its FlashInfer backends want more of them than are chosen",
+         "needs equal groups of at least two and, in those chosen, as many experts as are chosen: grouped top-k fails "
+         "otherwise or falls back to plain top-k; its FlashInfer backends want more of them than are chosen",
          "grouped top-k fails where they do not fit", "routing kernels refuse a shape without experts to spare"});
   }
 
@@ -114,8 +110,7 @@ class count_checks {
         [&](int n) { return n % 4 == 0 && n > r.top_k && n <= (groups == 1 ? 512 : 256) && (groups == 1 || n / groups <= 32); });
     add({"a number of experts that routing kernels take", when(suits, serving_verdict::note), counts_text(),
          "FlashInfer's TensorRT-LLM kernels want a multiple of 4, above top-k; its own fused one takes 512, or 256 in groups, "
-         "ROCm's "
-         "32 a group; other backends do not care",
+         "ROCm's 32 a group; other backends do not care",
          "as vLLM where it calls the same kernels", "wants a multiple of 4, above top-k"});
   }
 
@@ -144,9 +139,8 @@ class count_checks {
     }
     add({"experts split evenly over ranks", when(every_count([](int n) { return n % 8 == 0; }), serving_verdict::note),
          "over " + (ranks.empty() ? "no number of" : joined(ranks)) + " ranks",
-         "a remainder goes to the first ranks; load balancing (EPLB) stops "
-         "with a failed check",
-         "wants an even split", "wants an even split"});
+         "a remainder goes to the first ranks; load balancing (EPLB) stops with a failed check", "wants an even split",
+         "wants an even split"});
   }
 
   void check_local_experts() {

@@ -89,9 +89,8 @@ class scale_checks {
   void check_completeness() {
     auto const missing = missing_tensors(model_, table_, weights_only_);
     add({"every expert has all its tensors", when(missing.empty(), serving_verdict::bad), first_of(missing, "nothing is missing"),
-         "scales that are not loaded stay uninitialised: NaN for tokens routed "
-         "there; newer versions refuse to start",
-         "likewise", "refuses to load"});
+         "scales that are not loaded stay uninitialised: NaN for tokens routed there; newer versions refuse to start", "likewise",
+         "refuses to load"});
   }
 
   void check_schemes() {
@@ -174,8 +173,7 @@ class scale_checks {
     add({"other matrices that are loaded as one share a tensor scale", when(unequal.empty(), serving_verdict::note),
          first_of(unequal, "they do"),
          "takes the greatest of modelopt's scales, and of compressed-tensors' the greatest divisor: the others' weights are "
-         "scaled "
-         "wrongly",
+         "scaled wrongly",
          "likewise", "likewise"});
   }
 

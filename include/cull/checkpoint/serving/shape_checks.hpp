@@ -78,8 +78,8 @@ class shape_checks {
                     groups.empty() ? serving_verdict::bad : when(suits, serving_verdict::note),
                     "width " + joined(widths) + ": whole groups on " + (groups.empty() ? "no number of" : joined(groups)) +
                         " rank(s)" + (gated_ ? ", multiples of 64 on " + (wide.empty() ? "none" : joined(wide)) : ""),
-                    "a group of 16 that is split loses its scales; backends but TensorRT-LLM's, which pads, refuse gated experts "
-                    "whose gate and up together are no multiple of 128 on each rank, Marlin pads to 64",
+                    "a group of 16 that is split loses its scales; backends but TensorRT-LLM's, which pads, refuse gated "
+                    "experts whose gate and up together are no multiple of 128 on each rank, Marlin pads to 64",
                     "likewise", "pads to 64, or 128 without a gate"});
   }
 
