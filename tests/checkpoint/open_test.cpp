@@ -148,6 +148,11 @@ TEST_CASE("open: JSON that lenient readers take silently") {
     CHECK(mentions(problem.what(), name + ": byte 0: is a git-lfs pointer: run 'git lfs pull'"));
     spill(folder / "m" / name, name == "config.json" ? text : before);
   }
+  spill(folder / "pointer", pointer);
+  CHECK(cull::detail::holds_lfs_pointer(folder / "pointer"));
+  spill(folder / "pointer", "version https://git-lfs" + std::string(1001, '.'));  // 1,024 bytes, which no pointer has
+  CHECK_FALSE(cull::detail::holds_lfs_pointer(folder / "pointer"));
+  CHECK_FALSE(cull::detail::holds_lfs_pointer(folder / "m/config.json"));
   CHECK(with(text) == cull::errc::cancelled);
 }
 
