@@ -45,6 +45,18 @@ std::vector<float> run(layer<Dialect> const& l, batch const& b, run_options cons
   return outputs.host();
 }
 
+template <class Policy, class Dialect>
+std::vector<double> norms_of(layer<Dialect> const& l, batch const& b, run_options const& o = {}) {
+  auto const experts = l.device();
+  device_array<float> const x{b.x}, weights{b.weights};
+  device_array<std::int32_t> const ids{b.ids};
+  device_array<double> const norms{static_cast<std::size_t>(b.tokens * b.k)};
+  cull::expert_norms<Policy>(on_simt{{.seed = o.seed, .watch = o.watch}}, std::span{experts}, x.view(b.tokens, b.hidden),
+                             cull::routing<cull::device_memory>{ids.view(b.tokens, b.k), weights.view(b.tokens, b.k)},
+                             norms.view(b.tokens, b.k), cull::silu{}, o.use);
+  return norms.host();
+}
+
 /// Host accumulation is one f32 rounding per product; the docs' bound, for any tensor core, is four times that.
 double tile_bound(std::size_t parts, std::size_t k) { return static_cast<double>(parts * k) * 0x1p-24 * 1.01; }
 
@@ -378,32 +390,35 @@ TEST_CASE("a bias of another size is refused") {
       doctest::Contains("64, 64, 63 for gate, up and down"), cull::error);
 }
 
-TEST_CASE("norms without outputs are the norms of the outputs") {
-  for (int const hidden : {64, 320}) {
-    if (sanitized && hidden == 64) continue;
-    layer<> const l{3, hidden, 64};
-    batch const b{hidden == 64 ? 70 : 5, hidden, 2, 3};
-    auto const f = run<cull::bf16_precision>(l, b);
-    std::vector<std::vector<double>> all;
-    for (std::uint64_t const seed : {0u, 1u, 2u}) {
-      on_simt const exec{{.seed = seed}};
-      auto const experts = l.device();
-      device_array<float> const x{b.x}, weights{b.weights};
-      device_array<std::int32_t> const ids{b.ids};
-      device_array<double> const norms{static_cast<std::size_t>(b.tokens * b.k)};
-      cull::expert_norms<cull::bf16_precision>(
-          exec, std::span<device_expert<cull::modelopt> const>{experts}, x.view(b.tokens, b.hidden),
-          cull::routing<cull::device_memory>{ids.view(b.tokens, b.k), weights.view(b.tokens, b.k)}, norms.view(b.tokens, b.k));
-      all.push_back(norms.host());
-    }
-    CHECK(all[0] == all[1]);
-    CHECK(all[0] == all[2]);
-    for (std::size_t p = 0; p < all[0].size(); ++p) {
-      double squares = 0;
-      for (std::size_t h = 0; h < static_cast<std::size_t>(hidden); ++h) {
-        squares += std::pow(static_cast<double>(f[p * static_cast<std::size_t>(hidden) + h]), 2);
+TEST_CASE_TEMPLATE("norms without outputs: the outputs' within their bound, f64's within the product's, in every order", Kernel,
+                   cull::f32_precision, cull::bf16_precision, cull::latency<cull::f32_precision>,
+                   cull::latency<cull::bf16_precision>) {
+  using precision = typename cull::detail::policy_of<Kernel>::precision;
+  constexpr std::size_t parts = cull::detail::bf16_parts<precision>;
+  for (int const hidden : {64, 320, 144}) {
+    if (sanitized && hidden != 320) continue;
+    CAPTURE(hidden);
+    layer<> l{3, hidden, hidden == 144 ? 48 : 64};
+    l.add_biases();
+    batch const b{hidden == 64 && cull::detail::policy_of<Kernel>::tokens == 64 ? 70 : 5, hidden, 2, 3};
+    auto const f = run<Kernel>(l, b);
+    simt_test::race_detector races;
+    auto const norms = norms_of<Kernel>(l, b, {.seed = 1, .watch = {.races = &races}});
+    CHECK(norms == norms_of<Kernel>(l, b));
+    CHECK(norms == norms_of<precision>(l, b, {.seed = 2}));
+    for (std::size_t p = 0; p < norms.size(); ++p) {
+      auto const x = b.x.begin() + static_cast<std::ptrdiff_t>(p) / b.k * b.hidden;
+      auto const expect = reference<precision, cull::modelopt>(l.experts[static_cast<std::size_t>(b.ids[p])], {x, x + b.hidden},
+                                                               [](std::size_t k) { return tile_bound(parts, k); });
+      double squares = 0, squares_f64 = 0, off = 0;
+      for (std::size_t h = 0; h < expect.size(); ++h) {
+        squares += std::pow(static_cast<double>(f[p * expect.size() + h]), 2);
+        squares_f64 += std::pow(expect[h].value, 2);
+        off += std::pow(expect[h].error, 2);
       }
-      CHECK(std::abs(all[0][p] - std::sqrt(squares)) <= (hidden / 128.0 + 12) * 0x1p-24 * std::sqrt(squares));
+      double const rounding = (hidden / 128.0 + 12) * 0x1p-24;
+      CHECK(std::abs(norms[p] - std::sqrt(squares)) <= rounding * std::sqrt(squares));
+      CHECK(std::abs(norms[p] - std::sqrt(squares_f64)) <= std::sqrt(off) + rounding * norms[p]);
     }
   }
 }

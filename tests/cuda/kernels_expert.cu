@@ -31,6 +31,8 @@ std::vector<entry> expert_kernels() {
       kernel_of<down_tile<1, 8, store_outputs, nvfp4_whole>>(),
       kernel_of<down_tile<3, 8, store_outputs, nvfp4_whole>>(),
       kernel_of<down_tile<1, 64, sum_squares, nvfp4_whole>>(),
+      kernel_of<down_tile<3, 64, sum_squares, nvfp4_whole>>(),
+      kernel_of<down_tile<1, 8, sum_squares, nvfp4_whole>>(),
       kernel_of<gate_up_tile<3, 64, clamped_swiglu, true, nvfp4_ragged>>(),
       kernel_of<gate_up_tile<3, 64, gelu, true, nvfp4_ragged>>(),
       kernel_of<gate_up_tile<1, 64, model_activation, true, nvfp4_ragged>>(),
@@ -52,7 +54,8 @@ std::vector<entry> expert_kernels() {
       kernel_of<matmul_tile<3, 8, nvfp4_ragged>>(),
       kernel_of<matmul_tile<1, 64, mxfp4_rows>>(),
       kernel_of<combine_outputs>(),
-      kernel_of<finish_norms>(),
+      kernel_of<finish_norms<64>>(),
+      kernel_of<finish_norms<8>>(),
   };
 }
 

@@ -76,15 +76,16 @@ struct combine_outputs {
   }
 };
 
-/// Norms from the sums of squares of `down_tile<Parts, sum_squares>`: one thread per row of a tile, blocks of columns in
-/// ascending order, in f64.
+/// Norms from the sums of squares that `down_tile` leaves with `sum_squares`: one thread per row of a tile of `Tokens`, blocks of
+/// columns in ascending order, in f64.
+template <int Tokens>
 struct finish_norms {
   using Shared = no_shared;
-  static constexpr unsigned threads = 64;
+  static constexpr unsigned threads = Tokens < 32 ? 32 : Tokens;
 
   expert_tile const* tiles;
   std::int32_t const* pairs;
-  float const* squares;  // [tiles, blocks_per_tile, 64]
+  float const* squares;  // [tiles, blocks_per_tile, Tokens]
   std::int32_t blocks_per_tile;
   std::int32_t k;
   double* norms;  // [tokens, k]
@@ -98,7 +99,7 @@ struct finish_norms {
     if (row >= tile.rows) return;
     double sum = 0.0;
     for (std::int64_t b = 0; b < blocks_per_tile; ++b) {
-      sum += static_cast<double>(c.load(squares + (static_cast<std::int64_t>(c.block()) * blocks_per_tile + b) * 64 + row));
+      sum += static_cast<double>(c.load(squares + (static_cast<std::int64_t>(c.block()) * blocks_per_tile + b) * Tokens + row));
     }
     auto const pair = c.load(pairs + tile.first + row);
     c.store(norms + pair / k * norm_stride + pair % k, std::sqrt(sum));

@@ -34,26 +34,56 @@ struct store_outputs {
   }
 };
 
-/// f_j(x) is not stored: `squares` [blocks, 64] gets the sum of its squares over each block's columns, in f32: four chains of 16
-/// for each half of the columns, joined as (0 + 1) + (2 + 3), then the halves.
+/// f_j(x) is not stored: `squares` [blocks, tokens of a tile] gets the sum of its squares over each block's columns, in f32: four
+/// chains of 16 for each half of the columns, joined as (0 + 1) + (2 + 3), then the halves.
 struct sum_squares {
   float* squares;
 
   CULL_EXEC_CHECK_OFF
   template <class C, class Sums>
   CULL_HD void operator()(C const& c, Sums const& sums) const {
-    int const row = static_cast<int>(c.thread()) % 64, half = static_cast<int>(c.thread()) / 64;
+    constexpr int tokens = Sums::tokens;
+    if constexpr (tokens == 64) {
+      int const row = static_cast<int>(c.thread()) % 64, half = static_cast<int>(c.thread()) / 64;
+      c.store_shared(&sums.shared->squares[half][row], of_thread(c, sums, row, half));
+    } else if (c.warp() < 2) {
+      // Tokens are few: a warp has a half of the columns, and a lane one of a token's chains.
+      int const row = static_cast<int>(c.lane()) / 4, half = static_cast<int>(c.warp());
+      float const sum = of_lanes(c, sums, row, half);
+      if (c.lane() % 4 == 0) c.store_shared(&sums.shared->squares[half][row], sum);
+    }
+    c.sync();
+    auto const row = static_cast<int>(c.thread());
+    if (row >= tokens) return;
+    c.store(squares + static_cast<std::int64_t>(c.block()) * tokens + row,
+            c.load_shared(&sums.shared->squares[0][row]) + c.load_shared(&sums.shared->squares[1][row]));
+  }
+
+ private:
+  CULL_EXEC_CHECK_OFF
+  template <class C, class Sums>
+  CULL_HD static float of_thread(C const& c, Sums const& sums, int row, int half) {
     float chains[4] = {};
     for (int column = 64 * half; column < 64 * half + 64 && sums.first + column < sums.hidden; column += 4) {
       auto const f = sums.four(c, row, column, sums.biases(c, column));
       CULL_UNROLL_FULLY
       for (int i = 0; i < 4; ++i) chains[i] = c.fma(f[i], f[i], chains[i]);
     }
-    c.store_shared(&sums.shared->squares[half][row], (chains[0] + chains[1]) + (chains[2] + chains[3]));
-    c.sync();
-    if (half != 0) return;
-    c.store(squares + static_cast<std::int64_t>(c.block()) * 64 + row,
-            c.load_shared(&sums.shared->squares[0][row]) + c.load_shared(&sums.shared->squares[1][row]));
+    return (chains[0] + chains[1]) + (chains[2] + chains[3]);
+  }
+  CULL_EXEC_CHECK_OFF
+  template <class C, class Sums>
+  CULL_HD static float of_lanes(C const& c, Sums const& sums, int row, int half) {
+    int const turn = static_cast<int>(c.lane()) % 4;
+    float chain = 0.0f;
+    for (int column = 64 * half; column < 64 * half + 64 && sums.first + column < sums.hidden; column += 4) {
+      auto const biases = sums.biases(c, column);
+      float const low = turn % 2 == 0 ? biases[0] : biases[1], high = turn % 2 == 0 ? biases[2] : biases[3];
+      float const f = sums.one(c, row, column + turn, turn < 2 ? low : high);
+      chain = c.fma(f, f, chain);
+    }
+    chain += c.shuffle_xor(chain, 1u, all_lanes);
+    return chain + c.shuffle_xor(chain, 2u, all_lanes);
   }
 };
 
@@ -77,6 +107,8 @@ struct down_tile {
 
   /// A block's finished sums, for `Output`.
   struct finished {
+    static constexpr int tokens = Tokens;
+
     Shared* shared;
     expert_tile tile;
     std::int32_t const* pairs;
@@ -101,6 +133,11 @@ struct down_tile {
       CULL_UNROLL_FULLY
       for (int i = 0; i < 4; ++i) f[i] = static_cast<float>(static_cast<double>(f[i]) * scale) + added[i];
       return f;
+    }
+    CULL_EXEC_CHECK_OFF
+    template <class C>
+    CULL_HD float one(C const& c, int row, int column, float added) const {
+      return static_cast<float>(static_cast<double>(c.load_shared(&shared->sums[row][column])) * scale) + added;
     }
   };
 

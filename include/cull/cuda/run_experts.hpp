@@ -173,26 +173,29 @@ void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<F, device_
 }
 
 /// The norm is summed where the down projection ends, and f_j(x) never reaches memory. Squares are f32: a
-/// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60.
+/// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60. The same bits from
+/// `latency<...>`.
 template <simt::device_executor Exec>
 struct impl<expert_norms_op, Exec> {
-  template <class Precision, detail::tiled_format F, class Activation>
+  template <class Policy, detail::tiled_format F, class Activation>
   static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
     if (chosen.tokens() * chosen.k() == 0) return;
     detail::check_rows("run_experts", "x", x.data(), x.stride());
     auto const shape = detail::shape_on_device<F>(experts, x.cols());
-    detail::experts_call<Precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+    detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
+                                                                                                     use};
     call.others(shape, {}, norms);
     if (shape.experts == 0) return;
-    detail::grouped_experts<F, Exec, 64> const groups{exec, experts, shape, chosen};
+    constexpr int tokens = detail::policy_of<Policy>::tokens;
+    detail::grouped_experts<F, Exec, tokens> const groups{exec, experts, shape, chosen};
     auto const per_tile = (shape.hidden + 127) / 128;
-    simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * 64};
+    simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * tokens};
     call.run(groups, simt::sum_squares{squares.data()});
     exec.launch(simt::grid_size{static_cast<unsigned>(groups.tiles.size()), 1},
-                simt::finish_norms{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k, norms.data(),
-                                   norms.stride()});
+                simt::finish_norms<tokens>{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k,
+                                           norms.data(), norms.stride()});
   }
 };
 
