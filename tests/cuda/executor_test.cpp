@@ -45,6 +45,8 @@ struct block_sum {
       if (Fault != 6) c.atomic_add(out, sum);
     }
     if (Fault == 7) c.load_shared(&s.part[(Threads + 31) / 32]);
+    if (Fault == 9 && c.lane() == 0) c.declare_shared(s.part, 2);
+    if (Fault == 10 && c.thread() == 0) c.declare_shared(s.part, 3);
     if (Fault == 8) (c.lane() % 2 == 0 ? static_cast<void>(c.ballot(true)) : c.sync_warp());
   }
 };
@@ -83,6 +85,8 @@ TEST_CASE("faults are reported in every order") {
     CHECK_THROWS_WITH_AS(run<6>(seed), doctest::Contains("data race"), fault);
     CHECK_THROWS_WITH_AS(run<7>(seed), doctest::Contains("shared memory is out of range"), fault);
     CHECK_THROWS_WITH_AS(run<8>(seed), doctest::Contains("different warp operations"), fault);
+    CHECK_THROWS_WITH_AS(run<9>(seed), doctest::Contains("data race"), fault);
+    CHECK_THROWS_WITH_AS(run<10>(seed), doctest::Contains("shared memory is out of range"), fault);
   }
 }
 

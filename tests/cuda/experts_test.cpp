@@ -377,6 +377,34 @@ TEST_CASE("where sums are exact outputs are the CPU's, bit for bit: activations 
   check(cull::limited_silu{2.0f});
 }
 
+TEST_CASE("the table of experts is read and written within its memory, words side by side") {
+  using namespace cull::simt;
+  device_array<expert_weights> const table{2};
+  device_array<expert_tile> const tiles{std::vector<expert_tile>{{2, 0, 1, 0}}};  // of an expert that is none
+  device_array<std::int32_t> const pairs{std::vector<std::int32_t>{0}};
+  device_array<std::uint16_t> const planes{std::vector<std::uint16_t>(64)}, inner{64};
+  device_array<float> const outputs{64};
+  expert_shape const shape{.hidden = 64, .width = 64, .experts = 2};
+  simt_test::memory_trace trace;
+  on_simt const exec{{.watch = {.trace = &trace}}};
+  CHECK_THROWS_WITH_AS(
+      exec.launch({1},
+                  gate_up_tile<1, 8, cull::silu, true, nvfp4_whole>{
+                      table.data(), tiles.data(), pairs.data(), planes.data(), 64, 1, inner.data(), 64, shape, {}}),
+      doctest::Contains("out of range"), simt_test::fault);
+  CHECK_THROWS_WITH_AS(exec.launch({1},
+                                   down_tile<1, 8, store_outputs, nvfp4_whole>{
+                                       table.data(), tiles.data(), pairs.data(), planes.data(), 64, shape, {outputs.data(), 64}}),
+                       doctest::Contains("out of range"), simt_test::fault);
+  CHECK_THROWS_WITH_AS(exec.launch({1}, write_experts{}, table.data(), expert_batch{}, 3), doctest::Contains("out of range"),
+                       simt_test::fault);
+  simt_test::memory_trace writing;
+  on_simt{{.watch = {.trace = &writing}}}.launch({1}, write_experts{}, table.data(), expert_batch{}, 2);
+  auto const written = writing.total(simt_test::space::global, simt_test::access_kind::write);
+  CHECK(written.bytes_used == 2 * sizeof(expert_weights));
+  CHECK(written.used() == 1.0);
+}
+
 TEST_CASE("a bias of another size is refused") {
   layer<> l{1, 64, 64};
   l.add_biases();

@@ -15,7 +15,7 @@ using namespace cull::simt;
 
 std::vector<entry> expert_kernels() {
   return {
-      kernel_of<write_experts, expert_weights*, expert_batch, int, int>(),
+      kernel_of<write_experts, expert_weights*, expert_batch, int>(),
       kernel_of<group_pairs<64>>(),
       kernel_of<group_pairs<8>>(),
       kernel_of<fill_others>(),

@@ -141,6 +141,48 @@ TEST_CASE("routing on the device reports what the CPU refuses") {
   CHECK_THROWS_AS(cull::route(on_simt{}, cull::score<cull::sigmoid>() | cull::choose(65), there.view(1, 96), out), cull::error);
 }
 
+namespace {
+
+/// Lane 0 runs a stage of one's own; `synchronised`: with the barriers of its kind.
+template <bool Synchronised>
+struct own_stage {
+  static constexpr unsigned threads = 32;
+  struct Shared {
+    cull::simt::warp_row_memory<64, 4> row;
+  };
+  template <class Ctx>
+  void operator()(Ctx const& c, Shared& s) const {
+    auto const row = s.row.row(64, 4);
+    cull::simt::for_own_experts(c, row, [&](int e) { c.store_shared(row.scores + e, static_cast<float>(e)); });
+    temperature const stage{2.0f};
+    if (Synchronised) return cull::simt::run_stage(c, stage, row);
+    if (c.lane() == 0) stage(row.serial(c));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what a stage of one's own does to the row counts as its lane's accesses") {
+  for (std::uint64_t const seed : {0u, 1u, 2u}) {
+    race_detector races;
+    on_simt const exec{{.seed = seed, .watch = {.races = &races}}};
+    CHECK_NOTHROW(exec.launch({1}, own_stage<true>{}));
+    CHECK_THROWS_WITH_AS(exec.launch({1}, own_stage<false>{}), doctest::Contains("data race"), fault);
+  }
+}
+
+TEST_CASE("kept ids are read within their array") {
+  device_array<float> const logits{tied_logits(1, 64, 3)};
+  device_array<int> const ids{std::vector<int>{3, 5, 9}};
+  cull::device_routing<on_simt> out{on_simt{}};
+  auto const router = [&](std::int64_t count) {
+    return cull::keep_only(cull::array_view<int, cull::device_memory>{ids.data(), count}) | cull::score<cull::sigmoid>() |
+           cull::choose(2);
+  };
+  CHECK_NOTHROW(cull::route(on_simt{}, router(3), logits.view(1, 64), out));
+  CHECK_THROWS_WITH_AS(cull::route(on_simt{}, router(64), logits.view(1, 64), out), doctest::Contains("out of range"), fault);
+}
+
 TEST_CASE("logits are read once, whole sectors at a time, without bank conflicts") {
   memory_trace trace;
   on_simt const exec{{.watch = {.trace = &trace}}};

@@ -69,7 +69,7 @@ sectors sectors_of_product(std::int64_t rows, std::size_t scales_at, std::int64_
 }  // namespace
 
 TEST_CASE("full tiles use every byte that they move" * doctest::skip(sanitized)) {
-  layer<> l{1, 512, 512};
+  layer<> l{2, 512, 512};  // all tokens go to the first; two fill whole sectors of the table
   l.add_biases();
   batch const b{64, 512, 1, 1};
   auto const experts = l.device();

@@ -47,7 +47,8 @@ struct grid_size {
 /// thread, threads, block, blocks, block_y, blocks_y: places in a one-dimensional block and a grid of two dimensions; lane, warp.
 /// sync: of the block, which orders memory; sync_warp(mask): of these lanes, likewise. Shuffles and ballots do not order memory.
 /// shuffle(value, lane, mask), shuffle_xor(value, bits, mask): the value of another lane; ballot(bit, mask), any(bit, mask).
-/// load, store (global, a type of 1, 2, 4, 8 or 16 bytes, aligned to it, with `cached` or `streamed`), load_shared, store_shared.
+/// load, store (global, a type of 1, 2, 4, 8 or 16 bytes, aligned to it, with `cached` or `streamed`), load_shared, store_shared;
+/// declare_shared(values, count): this thread is about to read and write these without the context, in code that knows none.
 /// atomic_add (int32, uint32, int64, uint64), atomic_max (uint32): relaxed; they return the value before.
 /// fma: one rounding; subtract: one of its own, never fused with a product. reciprocal(x): within an ulp of 1 / x, both normal;
 /// max_magnitude(most, x): the greater of `most` and |x|, numbers. copy_async<Bytes>(to shared, from global, used): 4, 8 or 16
@@ -87,6 +88,7 @@ concept thread_context = std::copy_constructible<C> &&
   c.store(pf, f);
   { c.load_shared(pf) } -> std::same_as<float>;
   c.store_shared(pf, f);
+  c.declare_shared(pf, 1);
   { c.fma(f, f, f) } -> std::same_as<float>;
   { c.subtract(f, f) } -> std::same_as<float>;
   { c.reciprocal(f) } -> std::same_as<float>;

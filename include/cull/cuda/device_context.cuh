@@ -96,6 +96,8 @@ struct device_context {
   __device__ void store_shared(T* p, T value) const {
     *p = value;
   }
+  template <class T>
+  __device__ void declare_shared(T*, int) const {}
 
   __device__ float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
   __device__ double fma(double a, double b, double c) const { return __fma_rn(a, b, c); }

@@ -146,10 +146,10 @@ struct down_tile {
   CULL_HD void operator()(C const& c, Shared& s) const {
     auto const tile = tile_of(c);
     if (tile.rows == 0) return;
-    auto const& down = experts[tile.expert].down;
+    auto const* const down = &experts[tile.expert].down;
     int const first = first_column(c), thread = static_cast<int>(c.thread());
     auto const place = [&](int row) {
-      return tile_place{down, first + row, columns / Weights::sharers, first + columns, shape.hidden};
+      return tile_place{load_rows(c, down), first + row, columns / Weights::sharers, first + columns, shape.hidden};
     };
     typename product::sources from{};
     from.x = inner;
@@ -182,7 +182,8 @@ struct down_tile {
   CULL_HD void finish(C const& c, Shared& s) const {
     auto const tile = tile_of(c);
     auto const& expert = experts[tile.expert];
-    output(c, finished{&s, tile, pairs, first_column(c), shape.hidden, expert.down.outer_scale, expert.down_bias});
+    output(c,
+           finished{&s, tile, pairs, first_column(c), shape.hidden, c.load(&expert.down.outer_scale), c.load(&expert.down_bias)});
   }
 };
 

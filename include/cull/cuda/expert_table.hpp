@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 
@@ -28,6 +29,13 @@ struct weight_rows {
   double outer_scale;
 };
 
+/// One that lies in device memory.
+CULL_EXEC_CHECK_OFF
+template <class C>
+CULL_HD weight_rows load_rows(C const& c, weight_rows const* m) {
+  return {c.load(&m->codes), c.load(&m->scales), c.load(&m->code_stride), c.load(&m->scale_stride), c.load(&m->outer_scale)};
+}
+
 /// One expert's matrices, gate and up [width, hidden], down [hidden, width], and their biases or null.
 struct expert_weights {
   weight_rows gate;
@@ -51,7 +59,7 @@ struct expert_shape {
 /// Which rows of a matrix `m` the rows of a tile are: `first` is that of one of the first `Weights::apart`, and every `apart`
 /// further on in the tile there are `further` more.
 struct tile_place {
-  weight_rows const& m;
+  weight_rows m;
   int first;
   int further;
   int end;   ///< the tile's last row + 1
@@ -106,20 +114,23 @@ CULL_HD pack<float, 4> four_biases(C const& c, float const* from) {
 /// Experts that travel as arguments of one launch: below the 4 KiB that every device takes.
 struct expert_batch {
   static constexpr int capacity = 24;
-  expert_weights of[capacity];
+  static constexpr int words_each = sizeof(expert_weights) / sizeof(std::uint64_t);
+  std::uint64_t words[capacity * words_each];
 };
-static_assert(sizeof(expert_batch) <= 4000);
+static_assert(sizeof(expert_batch) <= 4000 && sizeof(expert_weights) % sizeof(std::uint64_t) == 0);
 
-/// Writes `count` experts of `batch` to `table` from `first` on: one thread an expert. No host memory outlives the call.
+/// Writes `count` experts of `batch` to `table`, words side by side. No host memory outlives the call.
 struct write_experts {
   using Shared = no_shared;
   static constexpr unsigned threads = 32;
 
   CULL_EXEC_CHECK_OFF
   template <thread_context C>
-  CULL_HD void operator()(C const& c, Shared&, expert_weights* table, expert_batch batch, int first, int count) const {
-    auto const i = static_cast<int>(c.thread());
-    if (i < count) table[first + i] = batch.of[i];
+  CULL_HD void operator()(C const& c, Shared&, expert_weights* table, expert_batch batch, int count) const {
+    auto* const to = reinterpret_cast<std::uint64_t*>(table);
+    for (auto i = static_cast<int>(c.thread()); i < count * expert_batch::words_each; i += static_cast<int>(threads)) {
+      c.store(to + i, batch.words[i]);
+    }
   }
 };
 
@@ -229,11 +240,11 @@ void copy_table(Exec const& exec, std::span<device_expert<F> const> experts, sim
     simt::expert_batch batch{};
     for (std::size_t i = 0; i < part.size(); ++i) {
       auto const& e = part[i];
-      batch.of[i] = {rows_on_device(e.gate), rows_on_device(e.up), rows_on_device(e.down),
-                     e.gate_bias.data(),     e.up_bias.data(),     e.down_bias.data()};
+      simt::expert_weights const weights{rows_on_device(e.gate), rows_on_device(e.up), rows_on_device(e.down),
+                                         e.gate_bias.data(),     e.up_bias.data(),     e.down_bias.data()};
+      std::memcpy(batch.words + i * simt::expert_batch::words_each, &weights, sizeof weights);
     }
-    exec.launch(simt::grid_size{1, 1}, simt::write_experts{}, table, batch, static_cast<int>(first),
-                static_cast<int>(part.size()));
+    exec.launch(simt::grid_size{1, 1}, simt::write_experts{}, table + first, batch, static_cast<int>(part.size()));
   }
 }
 

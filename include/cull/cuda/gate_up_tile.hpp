@@ -46,8 +46,8 @@ struct gate_up_tile {
     auto const& weights = experts[tile.expert];
     int const thread = static_cast<int>(c.thread());
     auto const place = [&](int row) {
-      return tile_place{matrix_of(weights, row), first + channel_of(row), channels / Weights::sharers, first + channels,
-                        shape.width};
+      return tile_place{load_rows(c, matrix_of(weights, row)), first + channel_of(row), channels / Weights::sharers,
+                        first + channels, shape.width};
     };
     typename product::sources from{};
     from.x = x;
@@ -63,7 +63,9 @@ struct gate_up_tile {
 
  private:
   /// Which of the expert's matrices row `row` of the 128 belongs to: of a warp's 32 the first half is gate's.
-  CULL_HD static weight_rows const& matrix_of(expert_weights const& w, int row) { return Gated && row % 32 < 16 ? w.gate : w.up; }
+  CULL_HD static weight_rows const* matrix_of(expert_weights const& w, int row) {
+    return Gated && row % 32 < 16 ? &w.gate : &w.up;
+  }
 
   /// Rows stand in the order of `inner` in memory.
   CULL_HD static int channel_of(int row) {
@@ -80,8 +82,8 @@ struct gate_up_tile {
     auto const tile = c.load(tiles + c.block() / static_cast<unsigned>(blocks_per_tile));
     int const first = static_cast<int>(c.block() % static_cast<unsigned>(blocks_per_tile)) * channels;
     auto const& w = experts[tile.expert];
-    double const up_scale = w.up.outer_scale;
-    double const gate_scale = w.gate.outer_scale;
+    double const up_scale = c.load(&w.up.outer_scale);
+    double const gate_scale = c.load(&w.gate.outer_scale);
     constexpr int fours = channels / 4;
     for (int i = static_cast<int>(c.thread()); i < tile.rows * fours; i += static_cast<int>(threads)) {
       int const token = i / fours, place = i % fours * 4;
@@ -99,13 +101,13 @@ struct gate_up_tile {
           gate[j] = scaled(turn != 0 ? one[j] : other[j], gate_scale);
           values[j] = scaled(turn != 0 ? other[j] : one[j], up_scale);
         }
-        add_bias(c, w.gate_bias, first + place, gate);
+        add_bias(c, c.load(&w.gate_bias), first + place, gate);
       } else {
         auto const up = c.load_shared(reinterpret_cast<pack<float, 4> const*>(&s.sums[token][up_row]));
         CULL_UNROLL_FULLY
         for (int j = 0; j < 4; ++j) values[j] = scaled(up[j], up_scale);
       }
-      add_bias(c, w.up_bias, first + place, values);
+      add_bias(c, c.load(&w.up_bias), first + place, values);
       CULL_UNROLL_FULLY
       for (int j = 0; j < 4; ++j) {
         if constexpr (Gated) {

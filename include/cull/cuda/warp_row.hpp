@@ -22,8 +22,17 @@ struct warp_row {
   int experts;
   int k;
 
-  /// The same for stages that run on one thread.
-  CULL_HD row_ref serial() const { return {{scores, experts}, {choice, experts}, {candidate, experts}, {ids, k}, {weights, k}}; }
+  /// The same for stages that run on one thread, which read and write all of it.
+  CULL_EXEC_CHECK_OFF
+  template <class Ctx>
+  CULL_HD row_ref serial(Ctx const& c) const {
+    c.declare_shared(scores, experts);
+    c.declare_shared(choice, experts);
+    c.declare_shared(candidate, experts);
+    c.declare_shared(ids, k);
+    c.declare_shared(weights, k);
+    return {{scores, experts}, {choice, experts}, {candidate, experts}, {ids, k}, {weights, k}};
+  }
 };
 
 /// Shared memory of one warp.

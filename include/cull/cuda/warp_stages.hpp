@@ -25,7 +25,7 @@ struct warp_stage {
   template <class Ctx>
   CULL_HD static void run(Ctx const& c, Stage const& stage, warp_row const& row) {
     c.sync_warp();
-    if (c.lane() == 0) stage(row.serial());
+    if (c.lane() == 0) stage(row.serial(c));
     c.sync_warp();
   }
 };
@@ -140,6 +140,33 @@ struct warp_stage<add_logit_bias<Space>> {
     for_own_experts(
         c, row, [&](int e) { c.store_shared(row.scores + e, c.load_shared(row.scores + e) + c.load(stage.bias.data() + e)); });
     c.sync_warp();
+  }
+};
+
+template <class Space>
+struct warp_stage<keep_only<Space>> {
+  CULL_EXEC_CHECK_OFF
+  template <class Ctx>
+  CULL_HD static void run(Ctx const& c, keep_only<Space> const& stage, warp_row const& row) {
+    for_own_experts(c, row, [&](int e) {
+      if (!has(c, stage.kept, e)) c.store_shared(row.candidate + e, std::uint8_t{0});
+    });
+    c.sync_warp();
+  }
+
+ private:
+  /// Whether ascending ids have `expert` among them, by halves.
+  CULL_EXEC_CHECK_OFF
+  template <class Ctx>
+  CULL_HD static bool has(Ctx const& c, array_view<int const, Space> ids, int expert) {
+    std::int64_t first = 0, end = ids.size();
+    while (first < end) {
+      auto const middle = (first + end) / 2;
+      int const id = c.load(ids.data() + middle);
+      if (id == expert) return true;
+      (id < expert ? first : end) = id < expert ? middle + 1 : middle;
+    }
+    return false;
   }
 };
 

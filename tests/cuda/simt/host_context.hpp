@@ -125,6 +125,13 @@ class host_context {
     note_shared(p, sizeof(T), access_kind::write, at);
     *p = value;
   }
+  template <class T>
+  void declare_shared(T* p, int count, line at = {__builtin_FILE(), __builtin_LINE()}) const {
+    check_shared(p, static_cast<std::size_t>(count) * sizeof(T), at);
+    if (watchers_.races == nullptr) return;
+    watchers_.races->note(*block_, reinterpret_cast<std::uintptr_t>(p), static_cast<std::size_t>(count) * sizeof(T),
+                          access_kind::write);
+  }
 
   float fma(float a, float b, float c) const { return std::fma(a, b, c); }
   double fma(double a, double b, double c) const { return std::fma(a, b, c); }
@@ -253,11 +260,14 @@ class host_context {
     watch(p, bytes, kind, at, space::global);
   }
   void note_shared(void const* p, std::size_t bytes, access_kind kind, line at) const {
+    check_shared(p, bytes, at);
+    watch(p, bytes, kind, at, space::shared);
+  }
+  void check_shared(void const* p, std::size_t bytes, line at) const {
     auto const address = reinterpret_cast<std::uintptr_t>(p);
     if (address < shared_ || address + bytes > shared_ + shared_size_) {
       throw fault{"an access of shared memory is out of range at " + at.text() + block_->place()};
     }
-    watch(p, bytes, kind, at, space::shared);
   }
   // Not under the thread sanitizer: the lock of the list would order what is not ordered.
   void check_range([[maybe_unused]] void const* p, [[maybe_unused]] std::size_t bytes, [[maybe_unused]] char const* what) const {
