@@ -3,13 +3,16 @@
 #pragma once
 
 #include <cull/cuda/combine.hpp>
+#include <cull/cuda/copy_expert.hpp>
 #include <cull/cuda/dequantize.hpp>
 #include <cull/cuda/device_buffer.hpp>
 #include <cull/cuda/expert_mlp.hpp>
+#include <cull/cuda/expert_part.hpp>
 #include <cull/cuda/matmul.hpp>
 #include <cull/cuda/mdspan.cuh>
 #include <cull/cuda/observation.hpp>
 #include <cull/cuda/on_cuda.cuh>
+#include <cull/cuda/pinned_memory.cuh>
 #include <cull/cuda/quantize.hpp>
 #include <cull/cuda/relayout.hpp>
 #include <cull/cuda/route.hpp>

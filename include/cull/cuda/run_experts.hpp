@@ -25,13 +25,19 @@
 
 CULL_NAMESPACE_BEGIN
 
+/// Which of a layer's experts a call gets: those with ids `[first, first + count)` of `of`.
+struct expert_part {
+  std::int32_t first = 0;
+  std::int32_t of = 0;
+};
+
 namespace detail {
 
 /// What the kernels of one call share: the experts' table and the pairs grouped by expert, in scratch memory.
 template <tiled_format F, simt::device_executor Exec, int Tile>
 struct grouped_experts {
   grouped_experts(Exec const& exec, std::span<device_expert<F> const> experts, simt::expert_shape const& s,
-                  routing<device_memory> const& chosen, std::int32_t first_expert = 0)
+                  routing<device_memory> const& chosen, std::int32_t first_expert)
       : shape(s),
         k(static_cast<std::int32_t>(chosen.k())),
         pair_count(checked(chosen)),
@@ -81,12 +87,12 @@ struct experts_call {
   std::int32_t pairs_per_input() const { return use.gate_on_input ? 1 : k(); }
   std::int32_t inputs_per_token() const { return use.gate_on_input ? k() : 1; }
 
-  void others(simt::expert_shape const& shape, matrix_view<float, device_memory> outputs,
-              matrix_view<double, device_memory> norms) const {
+  /// Rows of ids that are none of the layer's `experts`.
+  void others(std::int32_t experts, matrix_view<float, device_memory> outputs, matrix_view<double, device_memory> norms) const {
     exec.launch(
         simt::grid_size{block_count(chosen.tokens() * chosen.k(), simt::fill_others::threads), 1},
         simt::fill_others{chosen.ids.data(), chosen.ids.stride(), input_weights(), chosen.weights.stride(),
-                          static_cast<std::int32_t>(chosen.tokens()), k(), shape.experts, use.zero_experts, x.data(), x.stride(),
+                          static_cast<std::int32_t>(chosen.tokens()), k(), experts, use.zero_experts, x.data(), x.stride(),
                           static_cast<std::int32_t>(x.cols()), outputs.data(), outputs.stride(), norms.data(), norms.stride()});
   }
 
@@ -131,6 +137,43 @@ struct experts_call {
   }
 };
 
+/// `outputs` [tokens * k, hidden] of a part's experts. The part that begins at 0 writes the rows of ids without weights too.
+template <class Policy, simt::device_executor Exec, tiled_format F, class Activation>
+void run_part(Exec const& exec, std::span<device_expert<F> const> experts, expert_part part,
+              matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
+              matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
+  if (chosen.tokens() * chosen.k() == 0) return;
+  check_rows("run_experts", "x", x.data(), x.stride());
+  check_rows("run_experts", "the outputs", outputs.data(), outputs.stride());
+  auto const shape = shape_on_device<F>(experts, x.cols());
+  experts_call<typename policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+  if (part.first == 0) call.others(part.of, outputs, {});
+  if (shape.experts == 0) return;
+  grouped_experts<F, Exec, policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen, part.first};
+  call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
+}
+
+/// `norms` [tokens, k] likewise.
+template <class Policy, simt::device_executor Exec, tiled_format F, class Activation>
+void norms_of_part(Exec const& exec, std::span<device_expert<F> const> experts, expert_part part,
+                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
+                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
+  if (chosen.tokens() * chosen.k() == 0) return;
+  check_rows("expert_norms", "x", x.data(), x.stride());
+  auto const shape = shape_on_device<F>(experts, x.cols());
+  experts_call<typename policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation, use};
+  if (part.first == 0) call.others(part.of, {}, norms);
+  if (shape.experts == 0) return;
+  constexpr int tokens = policy_of<Policy>::tokens;
+  grouped_experts<F, Exec, tokens> const groups{exec, experts, shape, chosen, part.first};
+  auto const per_tile = (shape.hidden + 127) / 128;
+  simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * tokens};
+  call.run(groups, simt::sum_squares{squares.data()});
+  exec.launch(simt::grid_size{static_cast<unsigned>(groups.tiles.size()), 1},
+              simt::finish_norms<tokens>{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k,
+                                         norms.data(), norms.stride()});
+}
+
 }  // namespace detail
 
 /// Experts in device memory: NVFP4 in either dialect, codes aligned to 8 bytes, or MXFP4, codes aligned to 16; rows of x and
@@ -143,34 +186,10 @@ struct impl<run_experts_op, Exec> {
   static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
-    if (chosen.tokens() * chosen.k() == 0) return;
-    detail::check_rows("run_experts", "x", x.data(), x.stride());
-    detail::check_rows("run_experts", "the outputs", outputs.data(), outputs.stride());
-    auto const shape = detail::shape_on_device<F>(experts, x.cols());
-    detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
-                                                                                                     use};
-    call.others(shape, outputs, {});
-    if (shape.experts == 0) return;
-    detail::grouped_experts<F, Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen};
-    call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
+    detail::run_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, outputs,
+                                      activation, use);
   }
 };
-
-/// A part of a layer's experts, those with ids `[first_expert, first_expert + experts.size())`: rows of `outputs` whose expert is
-/// not among them stay as they are. For layers that pass through device memory in parts (`stream_layer.hpp`).
-template <class Policy = f32_precision, class Activation = silu, simt::device_executor Exec, detail::tiled_format F>
-void run_some_experts(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
-                      std::int32_t first_expert, matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
-                      matrix_view<float, device_memory> outputs, Activation activation = {}, expert_use use = {}) {
-  if (chosen.tokens() * chosen.k() == 0 || experts.empty()) return;
-  detail::check_rows("run_experts", "x", x.data(), x.stride());
-  detail::check_rows("run_experts", "the outputs", outputs.data(), outputs.stride());
-  auto const shape = detail::shape_on_device<F>(experts, x.cols());
-  detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
-                                                                                                   use};
-  detail::grouped_experts<F, Exec, detail::policy_of<Policy>::tokens> const groups{exec, experts, shape, chosen, first_expert};
-  call.run(groups, simt::store_outputs{outputs.data(), outputs.stride()});
-}
 
 /// The norm is summed where the down projection ends, and f_j(x) never reaches memory. Squares are f32: a
 /// norm is right to (hidden / 128 + 12) * 2^-24 of itself where |f| lies between 2^-60 and 2^60. The same bits from
@@ -181,21 +200,8 @@ struct impl<expert_norms_op, Exec> {
   static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
-    if (chosen.tokens() * chosen.k() == 0) return;
-    detail::check_rows("run_experts", "x", x.data(), x.stride());
-    auto const shape = detail::shape_on_device<F>(experts, x.cols());
-    detail::experts_call<typename detail::policy_of<Policy>::precision, Exec, Activation> const call{exec, x, chosen, activation,
-                                                                                                     use};
-    call.others(shape, {}, norms);
-    if (shape.experts == 0) return;
-    constexpr int tokens = detail::policy_of<Policy>::tokens;
-    detail::grouped_experts<F, Exec, tokens> const groups{exec, experts, shape, chosen};
-    auto const per_tile = (shape.hidden + 127) / 128;
-    simt::scratch_array<float, Exec> squares{exec, groups.tiles.size() * static_cast<std::size_t>(per_tile) * tokens};
-    call.run(groups, simt::sum_squares{squares.data()});
-    exec.launch(simt::grid_size{static_cast<unsigned>(groups.tiles.size()), 1},
-                simt::finish_norms<tokens>{groups.tiles.data(), groups.pairs.data(), squares.data(), per_tile, groups.k,
-                                           norms.data(), norms.stride()});
+    detail::norms_of_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, norms,
+                                           activation, use);
   }
 };
 

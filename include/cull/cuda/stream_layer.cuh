@@ -11,9 +11,11 @@
 
 CULL_NAMESPACE_BEGIN
 
-/// Carries a `stream_plan` out: `copy(step, stream)` enqueues the copies of a part (`cudaMemcpyAsync` from pinned memory overlaps
-/// with kernels, from pageable memory it does not), `run(step)` its kernels on `kernels`. Two streams that are ordered by events;
-/// the host waits for nothing. The copy stream starts after what is on `kernels` now. Throws `errc::device`.
+/// Carries a `stream_plan` out: `copy(step, stream)` enqueues the copies of a part (`copy_expert` and `cudaMemcpyAsync`),
+/// `run(step)` its kernels on `kernels`. Two streams that are ordered by events; the copy stream starts after what is on
+/// `kernels` now, so the buffers can be the next layer's too. From pinned memory (`cudaMallocHost`, `pinned_memory` for mapped
+/// files) copies overlap with kernels and the host waits for nothing; from pageable memory, a mapped file as it is, each copy
+/// waits until the driver has staged it, after which the result is the same. Throws `errc::device`.
 template <class Copy, class Run>
 void stream_layer(std::span<stream_step const> plan, cudaStream_t copies, cudaStream_t kernels, Copy&& copy, Run&& run) {
   struct event {

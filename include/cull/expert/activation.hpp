@@ -88,6 +88,7 @@ struct activation_settings {
 static_assert(std::is_trivially_copyable_v<activation_settings>);
 
 /// Calls `f` with the function object that the settings mean, so that a loop in `f` has no branch on them.
+CULL_EXEC_CHECK_OFF
 template <class F>
 CULL_HD constexpr decltype(auto) visit_activation(activation_settings const& settings, F&& f) {
   using kind = activation_settings::kind;
@@ -114,11 +115,13 @@ struct model_activation {
   }
 };
 
+CULL_EXEC_CHECK_OFF
 template <class F>
 CULL_HD constexpr decltype(auto) visit_activation(model_activation const& activation, F&& f) {
   return visit_activation(activation.settings, std::forward<F>(f));
 }
 /// Any other function object is what it is.
+CULL_EXEC_CHECK_OFF
 template <class Activation, class F>
 CULL_HD constexpr decltype(auto) visit_activation(Activation const& activation, F&& f) {
   return std::forward<F>(f)(activation);
