@@ -4,33 +4,34 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "mutants.hpp"
 
 namespace {
 
-template <class Context>
-int run_on(char const* operation) {
-  mutants::on_mutant<Context> const exec{mutants::on_simt{{.seed = 1}}};
-  auto const is = [&](char const* name) { return std::strcmp(operation, name) == 0; };
-  if (is("dequantize")) return mutants::dequantize{}(exec), 0;
-  if (is("dequantize_groups")) return mutants::dequantize_groups{}(exec), 0;
-  if (is("quantize")) return mutants::quantize{}(exec), 0;
-  if (is("relayout")) return mutants::relayout{}(exec), 0;
-  if (is("relayout_back")) return mutants::relayout_back{}(exec), 0;
-  if (is("route")) return mutants::route{}(exec), 0;
-  if (is("add")) return mutants::add{}(exec), 0;
-  if (is("select")) return mutants::select_kept{}(exec), 0;
-  return 2;
-}
-
 int run(char** argv) {
-  auto const is = [&](char const* name) { return std::strcmp(argv[2], name) == 0; };
-  if (is("right")) return run_on<mutants::as_it_is>(argv[1]);
-  if (is("without_barriers")) return run_on<mutants::without_barriers>(argv[1]);
-  if (is("without_warp_barriers")) return run_on<mutants::without_warp_barriers>(argv[1]);
-  if (is("plain_atomics")) return run_on<mutants::with_plain_atomics>(argv[1]);
-  return 2;
+  using namespace mutants;
+  auto const find = [](char const* name, auto const&... entries) {
+    int found = 2;
+    ((std::strcmp(name, entries.first) == 0 ? found = entries.second() : 0), ...);
+    return found;
+  };
+  auto what = mistake::none;
+  auto const known = find(argv[2], std::pair{"right", [] { return 0; }},
+                          std::pair{"without_barriers", [&] { return what = mistake::no_barrier, 0; }},
+                          std::pair{"without_second_barrier", [&] { return what = mistake::no_second_barrier, 0; }},
+                          std::pair{"without_warp_barriers", [&] { return what = mistake::no_warp_barrier, 0; }},
+                          std::pair{"plain_atomics", [&] { return what = mistake::plain_atomics, 0; }});
+  if (known != 0) return known;
+  on_mutant const exec{on_simt{{.seed = 1}}, what};
+  auto const of = [&](char const* name, auto operation) {
+    return std::pair{name, [&exec, operation] { return operation(exec), 0; }};
+  };
+  return find(argv[1], of("dequantize", dequantize{}), of("dequantize_groups", dequantize_groups{}), of("quantize", quantize{}),
+              of("relayout", relayout{}), of("relayout_back", relayout_back{}), of("route", route{}), of("add", add{}),
+              of("select", select_kept{}), of("group_pairs", group_pairs{}), of("gate_up", gate_up{}), of("down", down{}),
+              of("norms", norms{}), of("matmul", matmul{}), of("combine", combine{}), of("merge", merge{}));
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ class host_context {
     std::memcpy(copy.bytes, from, used);
     extras().copies.push_back(copy);
     std::memset(to, 0xcb, Bytes);
+    if (watchers_.races != nullptr) watchers_.races->begin_copy(reinterpret_cast<std::uintptr_t>(to), Bytes);
   }
   void commit_async() const { ++extras().group; }
   template <int Pending>
@@ -164,6 +165,7 @@ class host_context {
     auto& mine = extras();
     std::erase_if(mine.copies, [&](pending_copy const& copy) {
       if (mine.group - copy.group <= static_cast<unsigned>(Pending)) return false;
+      if (watchers_.races != nullptr) watchers_.races->end_copy(reinterpret_cast<std::uintptr_t>(copy.to), copy.size);
       watch(copy.to, copy.size, access_kind::write, at, space::shared);
       std::memcpy(copy.to, copy.bytes, copy.size);
       return true;

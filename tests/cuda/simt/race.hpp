@@ -23,6 +23,7 @@ class race_detector {
     std::scoped_lock const lock{mutex_};
     for (std::size_t i = 0; i < bytes; ++i) {
       auto& cell = cells_[address + i];
+      if (cell.under_way) throw fault{"shared memory that an asynchronous copy has not filled yet is used" + b.place()};
       if (kind != access_kind::read) check(cell.read, now, b, "a read");
       if (kind != access_kind::read) check(cell.other_read, now, b, "a read");
       if (kind != access_kind::atomic) check(cell.atomic, now, b, "an atomic operation");
@@ -30,6 +31,10 @@ class race_detector {
       remember(cell, now, kind);
     }
   }
+
+  /// Shared memory that an asynchronous copy fills from now on, until `end_copy`: nobody may use it.
+  void begin_copy(std::uintptr_t address, std::size_t bytes) { set_under_way(address, bytes, true); }
+  void end_copy(std::uintptr_t address, std::size_t bytes) { set_under_way(address, bytes, false); }
 
   /// A launch begins: it is ordered after all before it.
   void forget_all() {
@@ -53,7 +58,13 @@ class race_detector {
   };
   struct byte_history {
     access write, atomic, read, other_read;
+    bool under_way = false;
   };
+
+  void set_under_way(std::uintptr_t address, std::size_t bytes, bool under_way) {
+    std::scoped_lock const lock{mutex_};
+    for (std::size_t i = 0; i < bytes; ++i) cells_[address + i].under_way = under_way;
+  }
 
   static bool ordered(access const& before, access const& now) {
     if (before.block != now.block) return false;
