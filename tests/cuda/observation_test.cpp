@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -240,4 +241,35 @@ TEST_CASE("a batch is read by full sectors") {
   auto const read = trace.total(space::global, access_kind::read);
   CHECK(read.bytes_used == tokens * 2 * (sizeof(std::int32_t) + sizeof(float) + sizeof(double)));
   CHECK(read.used() == 1.0);
+}
+
+TEST_CASE("closing sequences and merging move four times the bytes that they use, as their kernels say") {
+  constexpr std::size_t tokens = 128;
+  memory_trace trace;
+  on_simt const exec{{.watch = {.trace = &trace}}};
+  auto seen = cull::observation_on(exec, {.layers = {0}, .experts = 32}, cull::open_sequences{4});
+  auto other = cull::observation_on(exec, {.layers = {0}, .experts = 32}, cull::open_sequences{4});
+  std::vector<std::int32_t> chosen(tokens);
+  std::vector<int> sequences(tokens);
+  for (std::size_t i = 0; i < tokens; ++i) chosen[i] = static_cast<std::int32_t>(i % 32), sequences[i] = static_cast<int>(i / 32);
+  device_array<std::int32_t> const ids{chosen};
+  device_array<float> const gates{std::vector<float>(tokens, 0.5f)};
+  device_array<double> const norms{std::vector<double>(tokens, 3.25)};
+  device_array<int> const sequence{sequences};
+  for (auto* each : {&seen, &other}) {
+    cull::add(on_simt{}, each->at(0), {ids.view(tokens, 1), gates.view(tokens, 1)},
+              {.norms = cull::matrix_view<double const, cull::device_memory>{norms.data(), tokens, 1},
+               .sequence = cull::array_view<int const, cull::device_memory>{sequence.view()}});
+  }
+  seen.merge(other);
+  std::size_t lines = 0;
+  for (auto const kind : {access_kind::read, access_kind::write, access_kind::atomic}) {
+    for (auto const& each : trace.by_line(space::global, kind)) {
+      std::string const line = each.first.text();
+      CAPTURE(line);
+      CHECK(each.second.bytes_used * 4 == each.second.sectors * 32);
+      ++lines;
+    }
+  }
+  CHECK(lines >= 12);
 }

@@ -11,6 +11,7 @@
 #include <cull/router.hpp>
 
 #include "simt/on_simt.hpp"
+#include "whole_sectors.hpp"
 
 using namespace simt_test;
 
@@ -183,15 +184,44 @@ TEST_CASE("kept ids are read within their array") {
   CHECK_THROWS_WITH_AS(cull::route(on_simt{}, router(64), logits.view(1, 64), out), doctest::Contains("out of range"), fault);
 }
 
-TEST_CASE("logits are read once, whole sectors at a time, without bank conflicts") {
+namespace {
+
+/// Scores that are all different, from which a warp chooses ids without a pattern.
+template <class Router>
+void check_traffic(Router const& router, std::int64_t experts) {
+  std::vector<float> values(static_cast<std::size_t>(8 * experts));
+  std::mt19937_64 random{11};
+  std::normal_distribution<float> normal;
+  for (auto& v : values) v = normal(random);
+  device_array<float> const logits{values};
   memory_trace trace;
   on_simt const exec{{.watch = {.trace = &trace}}};
-  device_array<float> const logits{tied_logits(8, 256, 3)};
   cull::device_routing<on_simt> out{exec};
-  cull::route(exec, cull::score<cull::sigmoid>() | cull::choose(8), logits.view(8, 256), out);
-  auto const read = trace.total(space::global, access_kind::read);
-  CHECK(read.used() == 1.0);
-  CHECK(read.bytes_used == 8 * 256 * 4);
-  CHECK(trace.total(space::global, access_kind::write).used() == 1.0);
-  CHECK(trace.total(space::shared, access_kind::write).bank_conflicts == 0);
+  cull::route(exec, router, logits.view(8, experts), out);
+  CHECK(cuda_tests::check_whole(trace, {{.header = "warp_select.hpp", .most_conflicts = 1.0}}) >= 3);
+  auto const read = trace.by_line(space::global, access_kind::read);
+  CHECK(read.size() <= 2);  // logits, and a bias where there is one
+  for (auto const& each : read) CHECK(each.second.bytes_used == static_cast<std::uint64_t>(8 * experts) * 4);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "every router reads logits and biases once, whole sectors at a time, without bank conflicts but for scores of the chosen") {
+  using namespace cull;
+  check_traffic(score<sigmoid>() | choose(8), 256);
+  check_traffic(score<softmax>() | choose<8>(), 256);
+  check_traffic(score<softmax>() | choose<8>(), 1024);
+  check_traffic(score<sigmoid>() | within_groups(8, 4, sum_of_two{}) | choose(8) | renormalize(1e-20f) | scale(2.5f), 256);
+  device_array<float> const bias{few_values(1024, 3)};
+  router_settings const settings{.scoring = scoring::sigmoid,
+                                 .top_k = 8,
+                                 .groups = 8,
+                                 .top_groups = 4,
+                                 .group_score = group_scoring::sum_of_two,
+                                 .renormalize = renormalization::on,
+                                 .scaling = 2.5f};
+  for (std::int64_t const experts : {256, 1024}) {
+    check_traffic(basic_model_router<device_memory>{settings, {bias.data(), experts}}, experts);
+  }
 }

@@ -13,8 +13,10 @@
 #include <cull/tensor.hpp>
 
 #include "simt/on_simt.hpp"
+#include "whole_sectors.hpp"
 
 using namespace simt_test;
+using cuda_tests::check_whole;
 
 namespace {
 
@@ -25,11 +27,18 @@ std::vector<std::uint8_t> random_bytes(std::size_t size, std::uint64_t seed, uns
   return out;
 }
 
-std::vector<float> random_values(std::size_t size, std::uint64_t seed) {
+template <class T>
+std::vector<T> random_values(std::size_t size, std::uint64_t seed) {
   std::mt19937_64 random{seed};
   std::normal_distribution<float> normal{0.0f, 0.02f};
-  std::vector<float> out(size);
-  for (auto& v : out) v = random() % 37 == 0 ? 0.0f : normal(random);
+  std::vector<T> out(size);
+  for (auto& v : out) {
+    if constexpr (std::is_same_v<T, float>) {
+      v = normal(random);
+    } else {
+      v = T::encode(normal(random));
+    }
+  }
   return out;
 }
 
@@ -123,17 +132,6 @@ void check_relayout(std::int64_t rows, std::int64_t blocks, std::uint64_t seed) 
   CHECK(to.host() == expected);
 }
 
-void check_whole(memory_trace const& trace) {
-  for (auto const kind : {access_kind::read, access_kind::write}) {
-    for (auto const& [at, t] : trace.by_line(space::global, kind)) {
-      std::string const line = at.text();
-      CAPTURE(line);
-      if (t.requests > 1) CHECK(t.used() == 1.0);
-    }
-    CHECK(trace.total(space::shared, kind).bank_conflicts == 0);
-  }
-}
-
 /// 1,024 columns: whole sectors of every part.
 template <class F, class T>
 void check_dequantize_moves_whole_sectors(std::int64_t rows) {
@@ -148,6 +146,18 @@ void check_dequantize_moves_whole_sectors(std::int64_t rows) {
   INFO(executed_bodies::readable(typeid(F).name()), " to ", executed_bodies::readable(typeid(T).name()));
   check_whole(trace);
   CHECK(trace.total(space::global, access_kind::write).bytes_used == static_cast<std::uint64_t>(rows) * 1024 * sizeof(T));
+}
+
+/// Both passes: the greatest magnitude, then codes and scales.
+template <class Dialect, class T>
+void check_quantize_moves_whole_sectors() {
+  device_array<T> const source{random_values<T>(8 * 1024, 3)};
+  device_array<float> const tensor_scale{1};
+  device_array<std::uint8_t> const codes{8 * 512}, scales{8 * 64};
+  memory_trace trace;
+  cull::quantize(on_simt{{.watch = {.trace = &trace}}}, Dialect{}, source.view(8, 1024),
+                 {codes.data(), scales.data(), tensor_scale.data()});
+  CHECK(check_whole(trace) >= 3);
 }
 
 }  // namespace
@@ -194,22 +204,24 @@ TEST_CASE("full tiles use every byte that they move, and no bank of shared memor
   using tiled = cull::nvfp4<cull::modelopt, cull::tiled_128x4>;
   check_dequantize_moves_whole_sectors<cull::nvfp4_modelopt, float>(8);
   check_dequantize_moves_whole_sectors<cull::nvfp4_modelopt, cull::bf16>(8);
+  check_dequantize_moves_whole_sectors<cull::nvfp4_modelopt, cull::f16>(8);
+  check_dequantize_moves_whole_sectors<cull::nvfp4_compressed, float>(8);
+  check_dequantize_moves_whole_sectors<cull::nvfp4_compressed, cull::bf16>(8);
+  check_dequantize_moves_whole_sectors<cull::nvfp4_compressed, cull::f16>(8);
   check_dequantize_moves_whole_sectors<tiled, float>(128);
   check_dequantize_moves_whole_sectors<tiled, cull::bf16>(128);
+  check_dequantize_moves_whole_sectors<tiled, cull::f16>(128);
   check_dequantize_moves_whole_sectors<cull::mxfp4, float>(8);
   check_dequantize_moves_whole_sectors<cull::mxfp4, cull::bf16>(8);
+  check_dequantize_moves_whole_sectors<cull::mxfp4, cull::f16>(8);
   check_dequantize_moves_whole_sectors<cull::fp8_tensor, float>(4);
   check_dequantize_moves_whole_sectors<cull::fp8_tensor, cull::bf16>(4);
   check_dequantize_moves_whole_sectors<cull::gguf_nvfp4, float>(4);
   check_dequantize_moves_whole_sectors<cull::gguf_nvfp4, cull::bf16>(4);
-  {
-    memory_trace trace;
-    device_array<float> const source{random_values(8 * 1024, 3)}, tensor_scale{1};
-    device_array<std::uint8_t> const codes{8 * 512}, scales{8 * 64};
-    cull::quantize(on_simt{{.watch = {.trace = &trace}}}, cull::modelopt{}, source.view(8, 1024),
-                   {codes.data(), scales.data(), tensor_scale.data()}, 0.01f);
-    check_whole(trace);
-  }
+  check_quantize_moves_whole_sectors<cull::modelopt, float>();
+  check_quantize_moves_whole_sectors<cull::modelopt, cull::bf16>();
+  check_quantize_moves_whole_sectors<cull::compressed_tensors, float>();
+  check_quantize_moves_whole_sectors<cull::compressed_tensors, cull::bf16>();
   {
     memory_trace trace;
     on_simt const exec{{.watch = {.trace = &trace}}};

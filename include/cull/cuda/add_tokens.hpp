@@ -102,7 +102,9 @@ struct add_tokens {
   }
 };
 
-/// Closes every open sequence of a layer: adds its products, and leaves the table empty. A thread takes a sequence at an expert.
+/// Closes every open sequence of a layer: adds its products, and leaves the table empty. A thread takes a sequence at an expert:
+/// a request uses 8 bytes of each sector, a quarter, and L1 has the rest for the next three; once a layer, and most of the table
+/// is empty and only looked at.
 template <measure... Measures>
 struct close_sequences {
   static constexpr unsigned threads = 128;

@@ -12,6 +12,8 @@ CULL_NAMESPACE_BEGIN
 namespace simt {
 
 /// Adds the cells `from` (or nothing, where it is null) to the cells `to`, both canonical afterwards, expert by expert.
+/// A lane carries through a cell of its own: a request uses 8 bytes of each sector, a quarter, and L1 has the rest for the next
+/// three. Side by side the lanes would carry by shuffles; an observation of 60 layers of 256 experts is 10 MB, once a merge.
 template <measure... Measures>
 struct merge_cells {
   static constexpr unsigned threads = 128;

@@ -52,6 +52,7 @@ CULL_HD void choose_by_warp(Ctx const& c, warp_row const& row, int k) {
       place += other < id || (other == id && j < i);
     }
     c.store_shared(row.ids + place, id);
+    // Ids have no pattern: some scores lie in one bank. Of 8 chosen a request has less than one conflict, once a token.
     c.store_shared(row.weights + place, c.load_shared(row.scores + id));
   }
   c.sync_warp();
