@@ -29,9 +29,11 @@ class basic_on_cuda {
   void launch(simt::grid_size grid, Body const& body, Arguments... arguments) const {
     detail::launch_body<Architectures>(stream_, grid, body, arguments...);
   }
-  void* allocate(std::size_t bytes) const { return bytes == 0 ? nullptr : scratch_.allocate(stream_, bytes, scratch_alignment); }
+  void* allocate(std::size_t bytes) const {
+    return bytes == 0 ? nullptr : detail::allocate_scratch(scratch_, stream_, bytes, scratch_alignment);
+  }
   void release(void* memory, std::size_t bytes) const {
-    if (bytes != 0) scratch_.deallocate(stream_, memory, bytes, scratch_alignment);
+    if (bytes != 0) detail::deallocate_scratch(scratch_, stream_, memory, bytes, scratch_alignment);
   }
   void fill_zero(void* to, std::size_t bytes) const {
     if (bytes != 0) detail::check_cuda(cudaMemsetAsync(to, 0, bytes, stream_), "clearing device memory");
@@ -49,7 +51,7 @@ class basic_on_cuda {
   }
 
   cudaStream_t stream_ = nullptr;
-  Scratch scratch_{};
+  mutable Scratch scratch_{};  // a handle: members of cuda::mr resources are not const
 };
 
 /// The executor of this translation unit's architectures; `on_cuda_with<R>` takes scratch memory from R.
