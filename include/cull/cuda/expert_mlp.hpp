@@ -14,9 +14,16 @@ CULL_NAMESPACE_BEGIN
 /// One expert that every token chose: formats, alignment, kernels and bits of `run_experts`.
 template <simt::device_executor Exec>
 struct impl<expert_mlp_op, Exec> {
-  template <class Policy, detail::tiled_format F, class Activation>
+  template <class Policy, matrix_format F, class Activation>
   static void run(Exec const& exec, gated_expert<matrix<F, device_memory>> const& expert,
                   matrix_view<float const, device_memory> x, matrix_view<float, device_memory> y, Activation activation) {
+    if constexpr (detail::takes_weights<expert_mlp_op, F>()) run_one<Policy, F>(exec, expert, x, y, activation);
+  }
+
+ private:
+  template <class Policy, detail::tiled_format F, class Activation>
+  static void run_one(Exec const& exec, gated_expert<matrix<F, device_memory>> const& expert,
+                      matrix_view<float const, device_memory> x, matrix_view<float, device_memory> y, Activation activation) {
     std::span<gated_expert<matrix<F, device_memory>> const> const one{&expert, 1};
     detail::shape_on_device<F>(one, x.cols());
     if (y.rows() != x.rows() || y.cols() != x.cols()) {

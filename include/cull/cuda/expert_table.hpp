@@ -162,6 +162,15 @@ concept tiled_format = matrix_format<F> && requires {
   typename tile_format<F>::whole;
 };
 
+/// Says so in a sentence where a product on a device gets weights of another format.
+template <class Operation, class F>
+consteval bool takes_weights() {
+  static_assert(tiled_format<F>,
+                "on a device products take weights in NVFP4, scales in rows, or in MXFP4; for others use your "
+                "engine's product");
+  return tiled_format<F>;
+}
+
 template <tiled_format F>
 using device_expert = gated_expert<matrix<F, device_memory>>;
 

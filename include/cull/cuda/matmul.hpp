@@ -17,9 +17,16 @@ CULL_NAMESPACE_BEGIN
 /// `tile_product` states them, the same bits from `latency<...>`.
 template <simt::device_executor Exec>
 struct impl<matmul_op, Exec> {
-  template <class Policy, detail::tiled_format F>
+  template <class Policy, matrix_format F>
   static void run(Exec const& exec, matrix_view<float const, device_memory> x, matrix<F, device_memory> const& w,
                   matrix_view<float, device_memory> y) {
+    if constexpr (detail::takes_weights<matmul_op, F>()) run_tiles<Policy>(exec, x, w, y);
+  }
+
+ private:
+  template <class Policy, detail::tiled_format F>
+  static void run_tiles(Exec const& exec, matrix_view<float const, device_memory> x, matrix<F, device_memory> const& w,
+                        matrix_view<float, device_memory> y) {
     constexpr int parts = detail::bf16_parts<typename detail::policy_of<Policy>::precision>;
     constexpr int tokens = detail::policy_of<Policy>::tokens;
     static_assert(parts != 0, "the tensor core kernels take f32_precision and bf16_precision");

@@ -182,12 +182,14 @@ void norms_of_part(Exec const& exec, std::span<device_expert<F> const> experts, 
 /// them.
 template <simt::device_executor Exec>
 struct impl<run_experts_op, Exec> {
-  template <class Policy, detail::tiled_format F, class Activation>
+  template <class Policy, matrix_format F, class Activation>
   static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<float, device_memory> outputs, Activation activation, expert_use use) {
-    detail::run_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, outputs,
-                                      activation, use);
+    if constexpr (detail::takes_weights<run_experts_op, F>()) {
+      detail::run_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, outputs,
+                                        activation, use);
+    }
   }
 };
 
@@ -196,12 +198,14 @@ struct impl<run_experts_op, Exec> {
 /// `latency<...>`.
 template <simt::device_executor Exec>
 struct impl<expert_norms_op, Exec> {
-  template <class Policy, detail::tiled_format F, class Activation>
+  template <class Policy, matrix_format F, class Activation>
   static void run(Exec const& exec, std::span<gated_expert<matrix<F, device_memory>> const> experts,
                   matrix_view<float const, device_memory> x, routing<device_memory> const& chosen,
                   matrix_view<double, device_memory> norms, Activation activation, expert_use use) {
-    detail::norms_of_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, norms,
-                                           activation, use);
+    if constexpr (detail::takes_weights<expert_norms_op, F>()) {
+      detail::norms_of_part<Policy, Exec, F>(exec, experts, {0, static_cast<std::int32_t>(experts.size())}, x, chosen, norms,
+                                             activation, use);
+    }
   }
 };
 

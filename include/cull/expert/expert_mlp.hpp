@@ -15,21 +15,6 @@
 
 CULL_NAMESPACE_BEGIN
 
-namespace detail {
-
-/// The memory in which a matrix lies; that of a type which does not say so is the host's.
-template <class M>
-struct memory_of {
-  using type = host_memory;
-};
-template <class M>
-  requires requires { typename M::memory_space; }
-struct memory_of<M> {
-  using type = typename M::memory_space;
-};
-
-}  // namespace detail
-
 /// Weights of an expert: gate and up [width, hidden], down [hidden, width]; a gate of 0 rows means that the expert is not gated.
 /// Biases are f32 values in the same memory, [width], [width] and [hidden], or empty where there is none.
 template <class M = weight_matrix>
@@ -54,6 +39,7 @@ template <class Precision = f32_precision, class Activation = silu, class Exec, 
   requires std::same_as<std::remove_const_t<X>, float> && implemented_on<expert_mlp_op, Exec>
 void expert_mlp(Exec const& exec, gated_expert<M> const& expert, matrix_view<X, typename Exec::memory_space> x,
                 matrix_view<float, typename Exec::memory_space> y, Activation activation = {}) {
+  static_assert(detail::matrix_of<M, Exec>, "expert_mlp: the expert lies in another memory than the executor works on");
   impl<expert_mlp_op, Exec>::template run<Precision>(exec, expert, matrix_view<float const, typename Exec::memory_space>{x}, y,
                                                      activation);
 }

@@ -23,6 +23,7 @@ requires(std::same_as<std::remove_const_t<X>, float>&& implemented_on<expert_nor
     Exec const& exec, std::span<gated_expert<M> const> experts, matrix_view<X, typename Exec::memory_space> x,
     routing<typename Exec::memory_space> const& chosen, matrix_view<double, typename Exec::memory_space> norms,
     Activation activation = {}, expert_use use = {}) {
+  static_assert(detail::matrix_of<M, Exec>, "expert_norms: the experts lie in another memory than the executor works on");
   if (x.rows() != chosen.tokens() || norms.rows() != chosen.tokens() || norms.cols() != chosen.k()) {
     throw error{errc::shape_mismatch, "expert_norms: x " + std::to_string(x.rows()) + " x " + std::to_string(x.cols()) +
                                           ", norms " + std::to_string(norms.rows()) + " x " + std::to_string(norms.cols()) +

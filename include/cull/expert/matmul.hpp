@@ -27,6 +27,7 @@ template <class Precision = f32_precision, class Exec, class X, class W>
   requires std::same_as<std::remove_const_t<X>, float> && implemented_on<matmul_op, Exec>
 void matmul(Exec const& exec, matrix_view<X, typename Exec::memory_space> x, W const& w,
             matrix_view<float, typename Exec::memory_space> y) {
+  static_assert(detail::matrix_of<W, Exec>, "matmul: the weights lie in another memory than the executor works on");
   visit_matrix(w, [&]<class F>(matrix<F, typename Exec::memory_space> const& m) {
     if (x.cols() != m.cols || y.rows() != x.rows() || y.cols() != m.rows || m.cols % F::group != 0) {
       throw error{errc::shape_mismatch, "matmul: x " + std::to_string(x.rows()) + " x " + std::to_string(x.cols()) + ", w " +

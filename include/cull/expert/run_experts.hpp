@@ -37,6 +37,7 @@ float > &&implemented_on<run_experts_op, Exec> void run_experts(Exec const& exec
                                                                 routing<typename Exec::memory_space> const& chosen,
                                                                 matrix_view<float, typename Exec::memory_space> outputs,
                                                                 Activation activation = {}, expert_use use = {}) {
+  static_assert(detail::matrix_of<M, Exec>, "run_experts: the experts lie in another memory than the executor works on");
   if (x.rows() != chosen.tokens() || outputs.rows() != chosen.tokens() * chosen.k() || outputs.cols() != x.cols()) {
     throw error{errc::shape_mismatch, "run_experts: x " + std::to_string(x.rows()) + " x " + std::to_string(x.cols()) +
                                           ", outputs " + std::to_string(outputs.rows()) + " x " + std::to_string(outputs.cols()) +

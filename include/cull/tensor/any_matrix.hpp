@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <utility>
 #include <variant>
@@ -13,6 +14,25 @@
 #include <cull/tensor/plain.hpp>
 
 CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// The memory in which a matrix lies; that of a type which does not say so is the host's.
+template <class M>
+struct memory_of {
+  using type = host_memory;
+};
+template <class M>
+  requires requires { typename M::memory_space; }
+struct memory_of<M> {
+  using type = typename M::memory_space;
+};
+
+/// Whether an operation's matrices lie where it works.
+template <class M, class Exec>
+concept matrix_of = std::same_as<typename memory_of<M>::type, typename Exec::memory_space>;
+
+}  // namespace detail
 
 /// A weight matrix in one of the formats `Formats...`, known when the checkpoint is opened. Closed at the user's list, visited once
 /// per matrix: no format is decided per row.
