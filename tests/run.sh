@@ -38,7 +38,7 @@ quick='-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -gline-tables-only'
 unhurried='-DCMAKE_CXX_FLAGS_RELEASE=-O1 --param ggc-min-expand=1000 --param ggc-min-heapsize=1500000'
 
 # Programs for a device: where there is none they only have to compile; every kernel is compiled for every architecture by a test, once.
-architectures='80-virtual;120a-real'
+architectures='120a-real'
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then architectures='80-real;90a-real;100a-real;103a-real;120a-real;121a-real'; fi
 
 with_gcc() {
