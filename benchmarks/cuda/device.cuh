@@ -50,10 +50,24 @@ class device_memory_of {
   T* data_ = nullptr;
 };
 
+/// f32 operations a second outside of the tensor cores, a fused one counted as two.
+inline double f32_peak() {
+  int const major = attribute(cudaDevAttrComputeCapabilityMajor), minor = attribute(cudaDevAttrComputeCapabilityMinor);
+  double const per_clock = major == 8 && minor == 0 ? 128 : 256;
+  return per_clock * attribute(cudaDevAttrMultiProcessorCount) * 1000.0 * attribute(cudaDevAttrClockRate);
+}
+
+/// What a row moves and computes; 0: nothing of the kind.
+struct amounts {
+  double bytes = 0;
+  double bf16_operations = 0;
+  double f32_operations = 0;
+};
+
 /// Times `work` by events, after one run that is not counted; reports bytes, operations and their fractions of the device's
 /// peaks.
 template <class Work>
-void measure(benchmark::State& state, double bytes, double operations, Work&& work) {
+void measure(benchmark::State& state, amounts const& of, Work&& work) {
   cudaEvent_t begin, end;
   cull::detail::check_cuda(cudaEventCreate(&begin), "an event");
   cull::detail::check_cuda(cudaEventCreate(&end), "an event");
@@ -74,9 +88,11 @@ void measure(benchmark::State& state, double bytes, double operations, Work&& wo
   cudaEventDestroy(begin);
   cudaEventDestroy(end);
   double const each = seconds / static_cast<double>(runs);
-  state.counters["bytes"] = bytes;
-  state.counters["of_memory_peak"] = bytes / each / memory_peak();
-  if (operations > 0) state.counters["of_bf16_peak"] = operations / each / bf16_peak();
+  state.counters["bytes"] = of.bytes;
+  state.counters["GB/s"] = of.bytes / each * 1e-9;
+  state.counters["of_memory_peak"] = of.bytes / each / memory_peak();
+  if (of.bf16_operations > 0) state.counters["of_bf16_peak"] = of.bf16_operations / each / bf16_peak();
+  if (of.f32_operations > 0) state.counters["of_f32_peak"] = of.f32_operations / each / f32_peak();
 }
 
 }  // namespace cuda_benchmarks
