@@ -13,6 +13,7 @@ add_test(NAME cuda.kernels
                  --cuda ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} --source ${PROJECT_SOURCE_DIR} --work ${cuda_work}/kernels)
 add_test(NAME cuda.roofline COMMAND ${Python3_EXECUTABLE} ${cuda_checks}/roofline.py ${cuda_work}/kernels)
 add_test(NAME cuda.clang_syntax COMMAND bash ${cuda_checks}/clang.sh ${PROJECT_SOURCE_DIR} ${cuda_work} ${CUDAToolkit_BIN_DIR}/..)
+add_test(NAME cuda.absent COMMAND bash ${cuda_checks}/absent.sh ${PROJECT_SOURCE_DIR} ${cuda_work}/absent ${CMAKE_COMMAND} ${Python3_EXECUTABLE})
 set_tests_properties(cuda.kernels PROPERTIES FIXTURES_SETUP cull_cubins PROCESSORS 2 COST 1000)
 set_tests_properties(cuda.roofline PROPERTIES FIXTURES_REQUIRED cull_cubins SKIP_RETURN_CODE 77)
 set_tests_properties(cuda.clang_syntax PROPERTIES SKIP_RETURN_CODE 77)
