@@ -24,17 +24,28 @@ KERNELS = [
     ("dequantize_fp4<nvfp4<modelopt, linear>, f16>", 256 + 32 + 1024, 0, {}),
     ("dequantize_fp4<nvfp4<compressed_tensors, linear>, bf16>", 256 + 32 + 1024, 0, {}),
     ("dequantize_fp4<nvfp4<modelopt, tiled_128x4>, bf16>", 256 + 32 + 1024, 0, {}),
+    ("dequantize_fp4<nvfp4<compressed_tensors, linear>, float>", 256 + 32 + 2048, 0, {}),
+    ("dequantize_fp4<nvfp4<modelopt, tiled_128x4>, f16>", 256 + 32 + 1024, 0, {}),
     ("dequantize_fp4<mxfp4, bf16>", 512 + 32 + 2048, 0, {}),
+    ("dequantize_fp4<mxfp4, float>", 512 + 32 + 4096, 0, {}),
     ("find_amax<float>", 2048, 0, {}),
     ("find_amax<bf16>", 1024, 0, {}),
     ("quantize_nvfp4<modelopt, float>", 2048 + 256 + 32, 0, {}),
     ("quantize_nvfp4<modelopt, bf16>", 1024 + 256 + 32, 0, {}),
+    ("quantize_nvfp4<compressed_tensors, float>", 2048 + 256 + 32, 0, {}),
     ("quantize_nvfp4<compressed_tensors, bf16>", 1024 + 256 + 32, 0, {}),
     ("gate_up_tile<1, 8, silu, true, nvfp4_whole>", NVFP4, 0, {}),
     ("down_tile<1, 8, store_outputs, nvfp4_whole>", NVFP4, 0, {}),
     ("gate_up_tile<1, 8, model_activation, true, nvfp4_ragged>", NVFP4, 0, {"B200": (0.99, 0.84)}),
     ("gate_up_tile<1, 8, clamped_swiglu, true, mxfp4_rows>", MXFP4, 0, {"B200": (1.0, 0.91)}),
     ("down_tile<1, 8, store_outputs, mxfp4_rows>", MXFP4, 0, {"B200": (1.0, 0.91)}),
+    ("down_tile<1, 8, sum_squares, nvfp4_whole>", NVFP4, 0, {}),
+    ("down_tile<1, 8, store_outputs, nvfp4_ragged>", NVFP4, 0, {"B200": (1.0, 0.85)}),
+    ("matmul_tile<1, 8, nvfp4_whole>", NVFP4, 0, {}),
+    ("gate_up_tile<3, 8, silu, true, nvfp4_whole>", NVFP4, 0, {"B200": (0.89, 0.88)}),
+    ("down_tile<3, 8, store_outputs, nvfp4_whole>", NVFP4, 0, {"B200": (0.89, 0.88)}),
+    ("matmul_tile<3, 8, nvfp4_ragged>", NVFP4, 0, {"B200": (0.87, 0.75)}),
+    ("gate_up_tile<3, 8, clamped_swiglu, true, mxfp4_rows>", MXFP4, 0, {"B200": (0.86, 0.80)}),
     ("gate_up_tile<1, 64, silu, true, nvfp4_whole>", 0, 64, {}),
     ("down_tile<1, 64, store_outputs, nvfp4_whole>", 0, 64, {}),
     ("matmul_tile<1, 64, nvfp4_whole>", 0, 64, {}),
@@ -43,6 +54,8 @@ KERNELS = [
     ("gate_up_tile<1, 64, clamped_swiglu, true, mxfp4_rows>", 0, 64, {}),
     ("down_tile<1, 64, store_outputs, mxfp4_rows>", 0, 64, {}),
     ("matmul_tile<1, 64, mxfp4_rows>", 0, 64, {}),
+    ("gate_up_tile<3, 64, silu, true, nvfp4_whole>", 0, 192, {}),
+    ("down_tile<3, 64, sum_squares, nvfp4_whole>", 0, 192, {}),
 ]
 # What the main loop of a kernel is full of; the loop that divides again where a quotient may be wrong has no wide loads.
 MARKERS = [("tile<", r"\bHMMA"), ("dequantize", r"\bSTG"), ("", r"\bLDG\.E\S*\.128")]
@@ -97,16 +110,16 @@ def main_loop(instructions, labels, marker):
     return loop, targets
 
 
-def slots_of(loop, targets, every):
+def slots_of(loop, targets, every, planes):
     """Issue slots of a turn, where block scales are copied in pieces of their rows and where by bytes.
 
     Not all of the loop is in every turn. Within the fetch of stages the block with the scales' copies runs every `every`-th turn:
     branches two deep that hold two copies or more. Of its ways the shortest with copies is for pieces, the longest for bytes; a
-    loop in it loads 32 times a byte of each lane's or 16 times two. Blocks with two products for a code are for scales of 2 and
-    more, which MXFP4's trained weights have not."""
+    loop in it loads 32 times a byte of each lane's or 16 times two. Blocks with two products for a code (of as many mma as there are
+    `planes` of activations) are for scales of 2 and more, which MXFP4's trained weights have not."""
     skips = [range(i + 1, t) for i, t in targets.items() if t > i]
     holds = lambda block, what: sum(re.search(what, loop[i]) is not None for i in block)
-    never = {i for block in skips for i in block if holds(block, r"HMUL2|HFMA2") > max(15, 6 * holds(block, "HMMA"))}
+    never = {i for block in skips for i in block if holds(block, r"HMUL2|HFMA2") > max(15, 6 * holds(block, "HMMA") / planes)}
     rare = max((b for b in skips if holds(b, "LDGSTS") >= 2 and not holds(b, r"HMMA|LDGSTS\S*\.128")), key=len, default=range(0))
     repeated = {}
     for end, begin in targets.items():
@@ -147,7 +160,8 @@ def main():
         flops_per_clock = 1000 * device["teraflops"] / device["gigahertz"] / quarters
         for kernel, moved, mma, less in KERNELS:
             loop, targets = main_loop(*kernels[kernel], next(m for part, m in MARKERS if part in kernel))
-            slots, narrow = slots_of(loop, targets, (16 if "mxfp4" in kernel else 8) // (4 if ", 8, " in kernel else 1))
+            slots, narrow = slots_of(loop, targets, (16 if "mxfp4" in kernel else 8) // (4 if ", 8, " in kernel else 1),
+                                     3 if "tile<3" in kernel else 1)
             memory, multiply = moved / bytes_per_clock, mma * 4096 / flops_per_clock
             needed = multiply if mma else memory
             ratio, narrow_ratio = (needed / max(s, memory, multiply) for s in (slots, narrow))
