@@ -6,6 +6,7 @@
 #include <cull/saliency.hpp>
 #include <cull/tensor.hpp>
 
+// clang-format off: what is expected stands on the line of its call
 namespace {
 
 #if defined(CULL_FAIL)

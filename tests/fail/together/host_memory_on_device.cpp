@@ -16,6 +16,7 @@
 
 #include "../on_some_device.hpp"
 
+// clang-format off: what is expected stands on the line of its call
 namespace {
 
 #if defined(CULL_FAIL)
