@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <map>
 
 #include "options.hpp"
@@ -54,13 +55,22 @@ json router_json(cull::router_settings const& r) {
           {"scaling", r.scaling}};
 }
 
+std::string experts_a_layer(cull::checkpoint const& model) {
+  int least = model.experts(), most = least;
+  for (int const layer : model.moe_layers()) {
+    least = std::min(least, model.experts(layer));
+    most = std::max(most, model.experts(layer));
+  }
+  return (least < most ? std::to_string(least) + " to " : "") + std::to_string(most);
+}
+
 void print(cull::checkpoint const& model, std::vector<std::string> const& warnings, console const& out) {
   auto const& r = model.router();
   auto const ledger = model.ledger();
   auto const kinds = formats(model);
   out.say("family         " + std::string{model.family().name});
   out.say("MoE layers     " + range(model.moe_layers()) + " (MTP: " + range(model.mtp_layers()) + ")");
-  out.say("experts        " + std::to_string(model.experts()) + " a layer, " + std::to_string(r.top_k) + " chosen per token");
+  out.say("experts        " + experts_a_layer(model) + " a layer, " + std::to_string(r.top_k) + " chosen per token");
   out.say("router         " + std::string{r.scoring == cull::scoring::sigmoid ? "sigmoid" : "softmax"} + ", " +
           std::to_string(r.groups) + " group(s)" + (r.renormalize == cull::renormalization::on ? ", renormalised" : "") +
           ", scaled by " + fixed(static_cast<double>(r.scaling), 3));
@@ -75,7 +85,11 @@ void print(cull::checkpoint const& model, std::vector<std::string> const& warnin
     out.say(left(row.role, 18) + right(std::to_string(row.tensors), 10) + right(std::to_string(row.bytes), 16) + "  " + stored);
   }
   out.say(left("all", 18) + right(std::to_string(ledger.tensors), 10) + right(std::to_string(ledger.bytes), 16));
-  for (auto const& w : warnings) out.say("warning: " + w);
+  // A model of holes has one for each of its scales.
+  constexpr std::size_t shown = 20;
+  for (std::size_t i = 0; i < std::min(warnings.size(), shown); ++i) out.say("warning: " + warnings[i]);
+  if (warnings.size() > shown)
+    out.say("warning: " + std::to_string(warnings.size() - shown) + " more like these; --json has all of them");
 }
 
 struct source {
