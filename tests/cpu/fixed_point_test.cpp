@@ -15,6 +15,8 @@
 #include "expert/matrices.hpp"
 #include "support/levels.hpp"
 
+namespace fixed_point_tests {
+
 namespace {
 
 using cull::bf16_format;
@@ -412,3 +414,5 @@ TEST_CASE_TEMPLATE("latency: what is not NVFP4 throughout, and the reference, ke
   CHECK(expert_test::same_bits(multiplied<latency<Precision>>({1, cull::isa::portable}, x, made<nvfp4_modelopt>::view(w)),
                                multiplied<Precision>({1, cull::isa::portable}, x, made<nvfp4_modelopt>::view(w))));
 }
+
+}  // namespace fixed_point_tests
