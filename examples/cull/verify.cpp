@@ -89,6 +89,13 @@ void tell_proved(verify_verb_options const& o, cull::verify_report const& report
   }
 }
 
+/// The end where the result was given already: a person is told why, a program has it.
+[[noreturn]] void fail(std::string const& what, std::string const& dir, console const& out) {
+  cull::error const problem{cull::errc::verification_failed, what, {.file = dir}};
+  if (!out.as_json) out.note(std::string{"cull: "} + problem.what());
+  throw CLI::RuntimeError{1};
+}
+
 void verify(verify_verb_options const& o, console const& out) {
   auto const model = open_model(o.model, o.choice);
   auto const plan = read_plan(o, out);
@@ -119,15 +126,11 @@ void verify(verify_verb_options const& o, console const& out) {
     if (bad == 0) return;
     auto const text = std::to_string(bad) + " demands of serving engines are not met, see BAD; the bytes are proved all the same";
     if (!o.servable) return out.say(text);
-    if (out.as_json) throw CLI::RuntimeError{1};
-    throw cull::error{cull::errc::verification_failed, text, {.file = o.dir}};
+    fail(text, o.dir, out);
   }
   out.result(result);
   for (auto const& failure : report.failures) out.say("different: " + failure);
-  if (out.as_json) throw CLI::RuntimeError{1};
-  throw cull::error{cull::errc::verification_failed,
-                    std::to_string(report.failures.size()) + " differences; do not use this checkpoint",
-                    {.file = o.dir}};
+  fail(std::to_string(report.failures.size()) + " differences; do not use this checkpoint", o.dir, out);
 }
 
 }  // namespace

@@ -110,6 +110,15 @@ expect 1 "1 demands of serving engines are not met" "$cull" verify "$work/zero" 
 equals "$got $(cat "$work/said")" "1 "
 equals "$(field "$work/serving.json" 'd["verified"], d["servable"]')" "(True, False)"
 
+# --json-out has the result, whatever the end.
+ends() { # TEXT EXPRESSION VALUE COMMAND...: status 1, TEXT for people, VALUE in the file
+  expect 1 "$1" "${@:4}" --json-out "$work/result.json"
+  equals "$(field "$work/result.json" "$2")" "$3"
+}
+ends "1 demands of serving engines are not met" 'd["verified"], d["servable"], len(d["serving"])' "(True, False, $rows)" \
+  "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
+ends "do not use this checkpoint" 'd["verified"], len(d["failures"]) > 0' "(False, True)" "$cull" verify "$model" "$plan" "$work/wrong"
+
 # An index that omits tensors.
 mkdir "$work/bare"
 cp "$model"/* "$work/bare"
