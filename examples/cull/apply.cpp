@@ -37,17 +37,24 @@ struct kit_options {
   }
 };
 
-/// What goes with the model in a directory, which may have another name yet: card, compose file, sampling defaults, report.
-kit::contents make_kit(cull::checkpoint const& model, cull::pruning_plan const& plan, paths const& p,
-                       std::filesystem::path const& dir, kit_options const& o, console const& out) {
+/// What goes with the model: card, compose file, sampling defaults, report. Observations and the like are read here, and again in
+/// the directory, which may have another name yet; what was made there is left in `made`. Refers to all of it.
+cull::file_adder kit_adder(cull::checkpoint const& model, cull::pruning_plan const& plan, paths const& p, kit_options const& o,
+                           kit::contents& made, console const& out) {
   auto const whole = std::filesystem::absolute(p.dir).lexically_normal();
-  return kit::make({.model = model,
+  kit::request from{.model = model,
                     .plan = plan,
-                    .dir = dir,
+                    .dir = p.dir,
                     .name = (whole.has_filename() ? whole : whole.parent_path()).filename().string(),
                     .evidence = {o.evidence.begin(), o.evidence.end()},
                     .command = out.command,
-                    .keep_sampling = o.keep_sampling});
+                    .keep_sampling = o.keep_sampling};
+  auto names = kit::check(from, p.plan);
+  return {std::move(names), [from, &made](std::filesystem::path const& dir, auto const&) mutable {
+            from.dir = dir;
+            made = kit::make(from);
+            return made.files;
+          }};
 }
 
 json tell_kit(kit::contents const& made, console const& out) {
@@ -61,10 +68,11 @@ json tell_kit(kit::contents const& made, console const& out) {
 
 void kit_alone(paths const& p, kit_options const& o, console const& out) {
   auto const model = open_model(p.model, p.choice);
-  auto const made = make_kit(model, cull::load_plan(p.plan), p, p.dir, o, out);
-  cull::add_files(p.dir, made.files);
+  auto const plan = cull::load_plan(p.plan);
+  kit::contents made;
+  cull::add_files(p.dir, kit_adder(model, plan, p, o, made, out));
   auto result = tell_kit(made, out);
-  if (std::filesystem::exists(std::filesystem::path{p.dir} / cull::sha256_file_name)) write_checksums(p.dir, out);
+  if (has_checksums(p.dir)) write_checksums(p.dir, out);
   out.result(std::move(result));
 }
 
@@ -173,15 +181,11 @@ void apply(apply_verb_options const& o, kit_options const& kit, console const& o
                               .resume = o.paranoid ? cull::resume_check::digest : cull::resume_check::size,
                               .digest = sha256 ? sha256_maker() : cull::digest_maker{}};
   // Before the output has its name: whatever stops them, the same command goes on.
-  if (kit.wanted) {
-    options.additions.push_back([&](std::filesystem::path const& dir, auto const&) {
-      made = make_kit(model, plan, {o.model, o.plan, o.dir, o.choice}, dir, kit, out);
-      return made.files;
-    });
-  }
+  if (kit.wanted) options.additions.push_back(kit_adder(model, plan, {o.model, o.plan, o.dir, o.choice}, kit, made, out));
   if (sha256) {
-    options.additions.push_back(
-        [&](std::filesystem::path const& dir, auto const& known) { return std::vector{make_checksums(dir, o.threads, known)}; });
+    options.additions.push_back({{cull::sha256_file_name}, [&](std::filesystem::path const& dir, auto const& known) {
+                                   return std::vector{make_checksums(dir, o.threads, known)};
+                                 }});
   }
   auto const report = cull::apply(model, plan, o.dir, options);
   for (auto const& name : report.left_behind) out.note("left behind, not part of the model: " + name);

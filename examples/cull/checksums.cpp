@@ -92,6 +92,13 @@ void tell_checksums(console const& out) {
   out.say("added " + std::string{cull::sha256_file_name} + ": `sha256sum -c` checks every file");
 }
 
+bool has_checksums(std::filesystem::path const& dir) {
+  if (!std::filesystem::exists(dir / cull::sha256_file_name) || !std::filesystem::exists(dir / cull::manifest_file_name))
+    return false;
+  auto const added = cull::detail::added_names(cull::detail::read_manifest(dir));
+  return std::find(added.begin(), added.end(), cull::sha256_file_name) != added.end();
+}
+
 void write_checksums([[maybe_unused]] std::string const& dir, console const& out) {
 #ifdef CULL_PROGRAM_SHA256
   cull::add_checksums(dir, sha256_maker(), {.cancelled = stopped});
@@ -104,10 +111,7 @@ void write_checksums([[maybe_unused]] std::string const& dir, console const& out
 void check_checksums(std::string const& dir, [[maybe_unused]] int threads, std::vector<std::string>& failures) {
   std::string const name = cull::sha256_file_name;
   auto const path = std::filesystem::path{dir} / name;
-  if (!std::filesystem::exists(path) || !std::filesystem::exists(std::filesystem::path{dir} / cull::manifest_file_name)) return;
-  // One of the source's own is a side file like others.
-  auto const added = cull::detail::added_names(cull::detail::read_manifest(dir));
-  if (std::find(added.begin(), added.end(), name) == added.end()) return;
+  if (!has_checksums(dir)) return;
 #ifdef CULL_PROGRAM_SHA256
   auto const written = lines_of(cull::detail::slurp(path)), found = lines_of(sha256_lines(dir, threads));
   std::vector<std::string> stale;

@@ -20,6 +20,8 @@ cull::digest_maker sha256_maker();
 /// `cancelled`, which says how to go on.
 cull::added_file make_checksums(std::filesystem::path const& dir, int threads, std::map<std::string, std::string> const& known);
 void tell_checksums(console const& out);
+/// Whether a complete checkpoint has one that cull made: a list of the source's own is a file like others.
+bool has_checksums(std::filesystem::path const& dir);
 /// Writes that of a complete checkpoint anew.
 void write_checksums(std::string const& dir, console const& out);
 /// Adds to `failures` where the checkpoint has SHA256SUMS and its files others.

@@ -74,9 +74,16 @@ std::uint64_t bytes_of_model(fs::path const& dir) {
   std::uint64_t out = 0;
   for (auto const& file : cull::detail::files_of(manifest)) {
     bool const is_added = std::find(added.begin(), added.end(), file.name) != added.end();
-    bool const is_moved =
-        std::any_of(added.begin(), added.end(), [&](auto const& name) { return cull::detail::moved_name(name) == file.name; });
-    if (!is_added || is_moved) out += file.bytes;
+    if (!is_added || !cull::detail::original_name(file.name).empty()) out += file.bytes;
+  }
+  return out;
+}
+
+/// Under which names the source's own files are kept, by those that others have now.
+std::map<std::string, std::string> kept_files(fs::path const& dir) {
+  std::map<std::string, std::string> out;
+  for (auto const& name : cull::detail::added_names(cull::detail::read_manifest(dir))) {
+    if (auto const original = cull::detail::original_name(name); !original.empty()) out[original] = name;
   }
   return out;
 }
@@ -250,7 +257,23 @@ report::request page_request(request const& from) {
   return out;
 }
 
+std::vector<std::string> names_of(bool set_sampling) {
+  std::vector<std::string> out{"README.md", "docker-compose.yml", "cull-report.html"};
+  if (set_sampling) out.push_back(cull::generation_config_name);
+  return out;
+}
+
 }  // namespace
+
+std::vector<std::string> check(request const& from, fs::path const& plan_file) {
+  if (!from.evidence.empty()) {
+    report::request page{.files = from.evidence, .title = from.name};
+    page.files.push_back(plan_file);
+    report::gather(page, from.model);
+  }
+  auto const generation = with_sampling(from.model.dir(), {});
+  return names_of(!from.keep_sampling && generation.changed);
+}
 
 contents make(request const& from) {
   if (!fs::is_regular_file(from.dir / cull::manifest_file_name)) {
@@ -263,6 +286,8 @@ contents make(request const& from) {
   auto const config = nlohmann::json::parse(from.model.config().text());
   sampling_defaults const sampling;
   auto const generation = with_sampling(from.model.dir(), sampling);
+  auto const kept = kept_files(from.dir);
+  auto const kept_name = [&](std::string const& name) { return kept.contains(name) ? kept.at(name) : name; };
   bool const set_sampling = !from.keep_sampling && generation.changed;
   values v{{"name", name_of(from)}, {"base", own_name(from.model.dir())}, {"container", container_name(name_of(from))}};
   add_sizes(from, v);
@@ -287,7 +312,7 @@ contents make(request const& from) {
   if (from.keep_sampling && !note.empty())
     note = "The base's `generation_config.json` was left as it is, so set these in requests. ";
   else if (!note.empty())
-    note = "Set by the kit: " + note + "The base's file is `generation_config.base.json`. ";
+    note = "Set by the kit: " + note + "The base's file is `" + kept_name(cull::generation_config_name) + "`. ";
   v["sampling_note"] = note;
   out.files.push_back({"README.md", filled(templates::README_md, v)});
   out.files.push_back({"docker-compose.yml", filled(templates::docker_compose_yml, v)});
@@ -296,7 +321,9 @@ contents make(request const& from) {
     out.files.push_back({"generation_config.json", generation.text});
     for (auto const& each : generation.notes) out.notes.push_back("generation_config.json: " + each);
   }
-  if (fs::exists(from.model.dir() / "README.md")) out.notes.push_back("README.md: the base's is kept as README.base.md");
+  for (auto const& [name, under] : kept) {
+    if (name != cull::generation_config_name) out.notes.push_back(name + ": the base's is kept as " + under);
+  }
   return out;
 }
 

@@ -27,6 +27,10 @@ struct contents {
   std::vector<std::string> notes;  ///< what is not as in the source, a sentence each
 };
 
+/// The names of what `make` will give, before there is a directory; reads all that comes from elsewhere, so that what is wrong with
+/// it is known before anything is written. Throws cull::error.
+std::vector<std::string> check(request const& from, std::filesystem::path const& plan_file);
+
 /// Writes nothing; a function of the files alone. Throws cull::error.
 contents make(request const& from);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sampling.hpp"
 
-#include <fstream>
+#include <cull/checkpoint.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -10,7 +10,13 @@ namespace kit {
 sampling_config with_sampling(std::filesystem::path const& source_dir, sampling_defaults const& wanted) {
   using json = nlohmann::ordered_json;
   auto root = json::object();
-  if (std::ifstream in{source_dir / "generation_config.json"}; in) root = json::parse(in);
+  auto const path = source_dir / cull::generation_config_name;
+  if (std::filesystem::exists(path)) {
+    auto const text = cull::detail::read_text(path);
+    cull::detail::parse_json(text, path.string());  // says what is wrong with it, and where
+    root = json::parse(text);
+    if (!root.is_object()) throw cull::error{cull::errc::bad_config, "is not an object", {.file = path.string()}};
+  }
   sampling_config out;
   std::pair<char const*, json> const defaults[] = {{"do_sample", true},
                                                    {"temperature", wanted.temperature},

@@ -21,7 +21,7 @@ struct sampling_config {
   bool changed = false;                 ///< false: the source's file says all of it already
 };
 
-/// The source's generation_config.json with the defaults set; every other key stays as it is.
+/// The source's generation_config.json with the defaults set; every other key stays as it is. Throws cull::error.
 sampling_config with_sampling(std::filesystem::path const& source_dir, sampling_defaults const& wanted);
 
 }  // namespace kit

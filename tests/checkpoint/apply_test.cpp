@@ -310,6 +310,38 @@ TEST_CASE(
   CHECK(slurp(folder / "linked/notes.txt") == "s");
 }
 
+TEST_CASE("apply: what cannot be written or listed is refused, by name and before anything is there") {
+  scratch_folder const folder;
+  copy_tree(model_dir(), folder / "m");
+  auto const refused = [&](cull::checkpoint const& source, fs::path const& to) {
+    auto const problem = failure_of([&] { cull::apply(source, oracle_plan(), folder / to); });
+    CHECK_FALSE(fs::exists((folder / to).string() + ".partial"));
+    return problem;
+  };
+  auto const source = cull::checkpoint::open(folder / "m");
+  fs::create_symlink("loop", folder / "loop");
+  CHECK(refused(source, "loop").code() == cull::errc::already_exists);
+  CHECK(refused(source, "loop/out").code() == cull::errc::not_found);
+  fs::create_symlink("turn.partial", folder / "turn.partial");
+  CHECK(cull::name(code_of([&] { cull::apply(source, oracle_plan(), folder / "turn"); })) == "io");
+
+  // A cache of the hub has the bytes beside the snapshot.
+  fs::create_directories(folder / "hub/blobs");
+  fs::create_directories(folder / "hub/snapshots/1");
+  for (auto const& [name, text] : contents(folder / "m")) {
+    spill(folder / "hub/blobs" / ("blob-" + name), text);
+    fs::create_symlink("../../blobs/blob-" + name, folder / "hub/snapshots/1" / name);
+  }
+  auto const cached = cull::checkpoint::open(folder / "hub/snapshots/1");
+  CHECK(refused(cached, "hub/blobs/out").code() == cull::errc::same_tree);
+  CHECK(refused(cached, "hub/snapshots/1/out").code() == cull::errc::same_tree);
+
+  spill(folder / "m/\xffnotes.txt", "x");
+  auto const problem = refused(source, "out");
+  CHECK(problem.code() == cull::errc::bad_utf8);
+  CHECK(mentions(problem.what(), "\\xffnotes.txt: has a name that is no UTF-8"));
+}
+
 namespace {
 
 std::uint64_t data_bytes(fs::path const& shard) {

@@ -99,3 +99,31 @@ TEST_CASE("checksums: files of an interrupted run are read, those that were chan
   CHECK(code_of([&] { cull::checksum_lines(folder / "out", make_fnv, {.cancelled = [] { return true; }}); }) ==
         cull::errc::cancelled);
 }
+
+TEST_CASE("checksums: a list of the source's own is kept and listed; names are escaped as sha256sum does it") {
+  scratch_folder const folder;
+  copy_tree(model_dir(), folder / "m");
+  spill(folder / "m/SHA256SUMS", "the source's\n");
+  spill(folder / "m/a\nb\\c.txt", "odd");
+  auto const source = cull::checkpoint::open(folder / "m");
+  auto const list = [](fs::path const& dir) {
+    std::string out;
+    for (auto const& [name, text] : contents(dir)) {
+      if (name == cull::manifest_file_name || name == cull::sha256_file_name) continue;
+      bool const odd = name == "a\nb\\c.txt";
+      out += (odd ? "\\" : "") + fnv_of(text) + "  " + (odd ? "a\\nb\\\\c.txt" : name) + "\n";
+    }
+    return out;
+  };
+  cull::file_adder const adder{{cull::sha256_file_name}, [](auto const& dir, auto const& known) {
+                                 return std::vector<cull::added_file>{
+                                     {cull::sha256_file_name, cull::checksum_lines(dir, make_fnv, {.known = known})}};
+                               }};
+  cull::apply(source, oracle_plan(), folder / "out", {.digest = make_fnv, .additions = {adder}});
+  CHECK(slurp(folder / "out/SHA256SUMS.base") == "the source's\n");
+  CHECK(slurp(folder / "out/SHA256SUMS") == list(folder / "out"));
+  CHECK(cull::find_differences(source, oracle_plan(), folder / "out").failures.empty());
+  cull::apply(source, oracle_plan(), folder / "later");
+  cull::add_checksums(folder / "later", make_fnv);
+  CHECK(contents(folder / "later") == contents(folder / "out"));
+}

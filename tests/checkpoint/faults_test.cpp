@@ -170,12 +170,118 @@ TEST_CASE("execute: what is added is there with the name or not at all, and gone
   cull::memory_io files;
   it.put_sources(files);
   auto stopping = it.additions(files);
-  stopping.push_back([](auto const&, auto const&) -> std::vector<cull::added_file> {
-    throw cull::error{cull::errc::cancelled, "stopped"};
-  });
+  stopping.push_back({{"last.md"}, [](auto const&, auto const&) -> std::vector<cull::added_file> {
+                        throw cull::error{cull::errc::cancelled, "stopped"};
+                      }});
   CHECK(code_of([&] { cull::execute(files, it.job, out, {.additions = stopping}); }) == cull::errc::cancelled);
   CHECK(cull::execute(files, it.job, out, {.additions = it.additions(files)}).resumed > 0);
   CHECK(files.tree(out) == wanted);
+}
+
+TEST_CASE("execute: names that cannot be added are refused before a byte is written, others than announced before the name") {
+  for (auto const* const name : {"config.json", "one", "x.base.md", "SHA256SUMS.base", "templates", "a/b.md", ".x.md", ""}) {
+    CAPTURE(name);
+    small_job it;
+    cull::memory_io files;
+    it.put_sources(files);
+    it.job.others.push_back({"page.html/inside"});
+    it.job.add_text(it.job.others.back(), "x");
+    std::vector<cull::file_adder> const bad{{{name}, [](auto const&, auto const&) { return std::vector<cull::added_file>{}; }}};
+    auto const problem = failure_of([&] { cull::execute(files, it.job, out, {.additions = bad}); });
+    CHECK(problem.code() == cull::errc::already_exists);
+    CHECK(mentions(problem.where().file, "/disk/out/"));
+    std::vector<cull::file_adder> const folder{{{"page.html"}, bad[0].make}}, other{{{"new.md"}, bad[0].make}};
+    CHECK(mentions(failure_of([&] { cull::execute(files, it.job, out, {.additions = folder}); }).what(),
+                   "has a folder of that name; rename it"));
+    CHECK(files.tree("/disk").size() == 1);
+    CHECK(code_of([&] { cull::execute(files, it.job, out, {.additions = other}); }) == cull::errc::bad_name);
+    CHECK_FALSE(files.exists(out));
+  }
+}
+
+TEST_CASE("execute: each addition sees the source's file of its name under the other one, numbered where that is the source's too") {
+  small_job it;
+  cull::memory_io files;
+  it.put_sources(files);
+  for (auto const* const name : {"SHA256SUMS", "README.base.md", "README.base.3.md", "serve.yml"}) {
+    it.job.others.push_back({name});
+    it.job.add_text(it.job.others.back(), std::string{"the source's "} + name);
+  }
+  auto const report = cull::execute(files, it.job, out, {.additions = it.additions(files)});
+  CHECK(report.added == std::vector<std::string>{"README.base.2.md", "README.md", "SHA256SUMS", "SHA256SUMS.base",
+                                                 "serve.base.yml", "serve.yml"});
+  auto const tree = files.tree(out);
+  CHECK(tree.at("README.base.2.md") == "text of README.md");
+  CHECK(tree.at("README.base.md") == "the source's README.base.md");
+  CHECK(tree.at("serve.base.yml") == "the source's serve.yml");
+  CHECK(tree.at("SHA256SUMS.base") == "the source's SHA256SUMS");
+  CHECK(mentions(tree.at("SHA256SUMS"), "SHA256SUMS.base\n"));
+}
+
+namespace {
+
+/// Stops a job between the end of its journal and its name, with what it adds.
+void leave_unnamed(cull::memory_io& files, small_job& it) {
+  static std::int64_t when = 1;
+  for (;; ++when) {
+    test_support::faulty_io<cull::memory_io> io{files, {.kind = fault_kind::death, .number = when}};
+    try {
+      cull::execute(io, it.job, out, {.additions = it.additions(files)});
+    } catch (cull::error const&) {
+    }
+    REQUIRE_FALSE(files.exists(out));
+    auto const left = files.tree("/disk/out.partial");
+    if (left.contains("SHA256SUMS") && !left.contains(".cull-journal")) return;
+    for (auto const& [name, text] : left) files.remove("/disk/out.partial/" + name);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("execute: what was complete but for its name is not mixed with another job, whatever stops that one") {
+  // Another plan's: refused, and untouched.
+  small_job it, other{2};
+  other.job.shards[2].name = "four";
+  other.output["four"] = other.output.at("three");
+  other.output.erase("three");
+  {
+    cull::memory_io files;
+    it.put_sources(files);
+    leave_unnamed(files, it);
+    auto const before = files.tree("/disk/out.partial");
+    auto planned = other;
+    planned.job.plan_digest = std::string(32, '1');
+    CHECK(code_of([&] { cull::execute(files, planned.job, out); }) == cull::errc::already_exists);
+    CHECK(files.tree("/disk/out.partial") == before);
+    cull::execute(files, it.job, out, {.additions = it.additions(files)});
+    CHECK(files.tree(out) == it.output_with_additions());
+  }
+  // The same plan's, of a source that has changed: nothing of it stays.
+  std::int64_t runs = 0;
+  for (fault what : {fault{.kind = fault_kind::death}, fault{.error = EIO}}) {
+    for (what.number = 1;; what.number += stride) {
+      CAPTURE(what.number);
+      cull::memory_io files;
+      it.put_sources(files);
+      leave_unnamed(files, it);
+      for (auto const& [name, text] : it.sources) files.remove("/model/" + name);
+      other.put_sources(files);
+      test_support::faulty_io<cull::memory_io> io{files, what};
+      try {
+        cull::execute(io, other.job, out);
+      } catch (cull::error const&) {
+      }
+      ++runs;
+      if (!files.exists(out)) cull::execute(files, other.job, out);
+      auto tree = files.tree(out);
+      tree.erase(cull::manifest_file_name);
+      auto wanted = other.output;
+      wanted.erase(cull::manifest_file_name);
+      CHECK(tree == wanted);
+      if (!io.struck()) break;
+    }
+  }
+  CHECK(runs * stride > 300);
 }
 
 TEST_CASE("execute: what a lost synchronisation or a lying disk may have spoilt is found by its digest") {

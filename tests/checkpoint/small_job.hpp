@@ -45,12 +45,13 @@ struct small_job {
   /// What goes with the output: a card in the place of the source's, a page, and a list of all that is there.
   template <class Io>
   static std::vector<cull::file_adder> additions(Io const& io) {
-    return {[](auto const&, auto const&) {
-              return std::vector<cull::added_file>{{"README.md", "our card"}, {"serve.yml", "a page"}};
-            },
-            [&io](auto const& dir, auto const&) {
-              return std::vector<cull::added_file>{{"SHA256SUMS", names_in(io.tree(dir))}};
-            }};
+    return {{{"README.md", "serve.yml"},
+             [](auto const&, auto const&) {
+               return std::vector<cull::added_file>{{"README.md", "our card"}, {"serve.yml", "a page"}};
+             }},
+            {{"SHA256SUMS"}, [&io](auto const& dir, auto const&) {
+               return std::vector<cull::added_file>{{"SHA256SUMS", names_in(io.tree(dir))}};
+             }}};
   }
   /// The output with them.
   std::map<std::string, std::string> output_with_additions() const {

@@ -48,4 +48,29 @@ expect 1 "does not list every file" "$cull" verify "$model" "$work/plan.json" "$
 "$cull" kit "$model" "$work/plan.json" "$work/out" >/dev/null
 expect 0 "README.md: OK" bash -c "cd '$work/out' && sha256sum --strict -c SHA256SUMS"
 expect 0 "verified" "$cull" verify "$model" "$work/plan.json" "$work/out"
+
+# A list that somebody has removed is listed no more.
+cp -r "$work/out" "$work/less"
+rm "$work/less/SHA256SUMS"
+"$cull" kit "$model" "$work/plan.json" "$work/less" >/dev/null
+equals "$(grep -c SHA256SUMS "$work/less/cull-manifest.json")" 0
+expect 0 "verified" "$cull" verify "$model" "$work/plan.json" "$work/less"
+
+# A source with a list of its own, and with names that sha256sum escapes.
+cp -r "$work/out" "$work/second"
+chmod -R u+w "$work/second"
+echo x >"$work/second/a"$'\n'"b.txt"
+echo x >"$work/second/c\\d.txt"
+"$cull" plan "$work/second" --criterion random --keep 20 --out "$work/again.json" >/dev/null
+"$cull" apply "$work/second" "$work/again.json" --out "$work/third" --kit --hash sha256 >/dev/null
+expect 0 ": OK" bash -c "cd '$work/third' && sha256sum --strict -c SHA256SUMS"
+equals "$(wc -l <"$work/third/SHA256SUMS")" "$(find "$work/third" -type f ! -name SHA256SUMS ! -name cull-manifest.json -printf x | wc -c)"
+same_file "$work/second/SHA256SUMS" "$work/third/SHA256SUMS.base"
+expect 0 "verified" "$cull" verify "$work/second" "$work/again.json" "$work/third"
+
+# The source's own is no list of cull's: the kit leaves it alone.
+"$cull" apply "$work/second" "$work/again.json" --out "$work/own" >/dev/null
+"$cull" kit "$work/second" "$work/again.json" "$work/own" >/dev/null
+same_file "$work/second/SHA256SUMS" "$work/own/SHA256SUMS"
+expect 0 "verified" "$cull" verify "$work/second" "$work/again.json" "$work/own"
 finish

@@ -78,14 +78,38 @@ at KILL renameat2 1 >/dev/null 2>&1 && die "not killed"
 "$cull" apply "$work/base" "$plan" --out "$work/plain" >/dev/null 2>&1
 same_tree "$work/plain" "$work/out"
 
+# Killed there, and gone on with other shards: refused, and nothing of it is lost.
+rm -r "$work/out"
+at KILL renameat2 1 >/dev/null 2>&1 && die "not killed"
+cp -r "$work/out.partial" "$work/before"
+expect 1 "was begun with another plan" apply --shard-size 1MB
+same_tree "$work/before" "$work/out.partial"
+apply >/dev/null 2>&1
+same_tree "$work/wanted" "$work/out"
+
 # A second process is told while the first is stopped in the middle.
 rm -r "$work/out"
 (cd "$work" && exec strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:signal=STOP:when=4 "$cull" apply base plan.json --out out --threads 1) >/dev/null 2>&1 &
 tracer=$!
-until [[ -e $work/out.partial/.cull-journal ]]; do sleep 0.05; done
+soon() { # WHAT COMMAND...: within a minute it succeeds, and the tracer lives
+  local tries
+  for ((tries = 0; tries < 1200; ++tries)); do
+    "${@:2}" && return
+    kill -0 "$tracer" 2>/dev/null || die "apply ended before $1"
+    sleep 0.05
+  done
+  die "no $1 within a minute"
+}
+soon "journal" test -e "$work/out.partial/.cull-journal"
 expect 1 "another process is writing this directory" "$cull" apply "$work/base" "$plan" --out "$work/out"
-until first=$(pgrep -P "$tracer"); do sleep 0.05; done
-while kill -0 "$tracer" 2>/dev/null; do kill -CONT "$first" 2>/dev/null || true; sleep 0.05; done
+found() { first=$(pgrep -P "$tracer"); }
+soon "traced process" found
+for ((tries = 0; tries < 1200; ++tries)); do
+  kill -0 "$tracer" 2>/dev/null || break
+  kill -CONT "$first" 2>/dev/null || true
+  sleep 0.05
+done
+((tries < 1200)) || { kill -KILL "$first"; die "apply did not go on"; }
 wait "$tracer"
 same_tree "$work/plain" "$work/out"
 finish

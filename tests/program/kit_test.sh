@@ -60,8 +60,46 @@ damaged "sizes and digests" 'echo more >>README.md'
 damaged "README.md: is missing" 'rm README.md'
 damaged "notes.md: does not belong" 'echo new >notes.md'
 damaged "README.base.md: is not the source" 'echo x >README.base.md'
+damaged "README.base.md: is missing" 'rm README.base.md'
 damaged "more than sampling" "sed -i 's/263,/262,/' generation_config.json"
 damaged "a file of that name never is" "sed -i 's/\"added\": \\[/\"added\": [\"config.json\",/' cull-manifest.json"
+
+# What was pruned with a kit is pruned again, twice: every file of the source is there, and verify says so.
+from=$work/Model-40
+for keep in 20 10; do
+  "$cull" plan "$from" --criterion random --keep $keep --out "$work/plan-$keep.json" >/dev/null
+  "$cull" apply "$from" "$work/plan-$keep.json" --out "$work/Model-$keep" --kit >"$work/said" 2>&1 || die "$(cat "$work/said")"
+  expect 0 "verified" "$cull" verify "$from" "$work/plan-$keep.json" "$work/Model-$keep"
+  from=$work/Model-$keep
+done
+same_file "$work/base/README.md" "$work/Model-10/README.base.md"
+same_file "$work/Model-40/README.md" "$work/Model-10/README.base.2.md"
+same_file "$work/Model-20/README.md" "$work/Model-10/README.base.3.md"
+same_file "$work/Model-40/docker-compose.yml" "$work/Model-10/docker-compose.base.yml"
+same_file "$work/Model-40/generation_config.json" "$work/Model-10/generation_config.json"
+same_file "$work/base/generation_config.json" "$work/Model-10/generation_config.base.json"
+grep -qF "README.md: the base's is kept as README.base.3.md" "$work/said" || die "where the base's card is, is not said"
+"$cull" kit "$work/Model-20" "$work/plan-10.json" "$work/Model-10" >/dev/null 2>&1
+expect 0 "verified" "$cull" verify "$work/Model-20" "$work/plan-10.json" "$work/Model-10"
+
+# What cannot be added, or not be read, is known before a byte is written.
+refused() { # TEXT OPTIONS...: apply from $work/broken says TEXT and leaves nothing
+  expect 1 "$1" "$cull" apply "$work/broken" "$work/plan.json" --out "$work/x" --kit "${@:2}"
+  absent "$work/x.partial"
+}
+cp -r "$work/base" "$work/broken"
+refused "none.json: cannot be read" --with "$work/none.json"
+refused "plan.json.txt" --with "$work/plan.json.txt"
+echo "{" >"$work/bad.json"
+refused "bad.json" --with "$work/bad.json"
+mkdir "$work/broken/docker-compose.yml"
+echo x >"$work/broken/docker-compose.yml/x"
+refused "x/docker-compose.yml: cannot be added: the model has a folder of that name; rename it in the source"
+rm -r "$work/broken/docker-compose.yml"
+echo '{"temperature": 1.0,' >"$work/broken/generation_config.json"
+refused "generation_config.json"
+echo '[]' >"$work/broken/generation_config.json"
+refused "generation_config.json: is not an object"
 
 # Layers that keep different numbers: the card says how many, and who can load that.
 cat >"$work/family.json" <<'JSON'

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -42,6 +41,18 @@ std::string read_whole(Io& io, std::filesystem::path const& path) {
   return out;
 }
 
+/// Throws `errc::already_exists` where a file of that name cannot be added to a directory with those files of the model.
+inline void check_addable(std::string const& name, std::set<std::string> const& model, std::filesystem::path const& dir) {
+  char const* why = nullptr;
+  if (!may_be_added(name))
+    why = "cannot be added: the name belongs to the model";
+  else if (!original_name(name).empty())
+    why = "cannot be added: the source's own files are kept under such names";
+  else if (!model.contains(name) && is_taken(model, name))
+    why = "cannot be added: the model has a folder of that name; rename it in the source, or go without what is added";
+  if (why != nullptr) throw error{errc::already_exists, why, {.file = (dir / name).string()}};
+}
+
 /// A directory with a manifest, to which files are added that are no part of the model.
 template <checkpoint_io Io>
 class directory_additions {
@@ -53,17 +64,21 @@ class directory_additions {
     for (auto const& file : files) files_[file.name] = file;
   }
 
-  /// Each file appears whole; `before` is called with its name first. Throws `errc::already_exists` (the name is the model's).
+  /// Each file appears whole; `before` is called with its name first. The manifest is the caller's to write. Throws
+  /// `errc::already_exists` (of the names one cannot be added; nothing was written), `errc::bad_name` (others were made).
   template <class Before>
-  void add(added_file const& file, Before&& before) {
-    auto const moved = moved_name(file.name);
-    bool const theirs = !added_.contains(file.name) && !is_absent(io_, dir_ / file.name);
-    bool const movable = may_replace(file.name) && (added_.contains(moved) || is_absent(io_, dir_ / moved));
-    if (!may_be_added(file.name) || (theirs && !movable)) {
-      throw error{errc::already_exists, "cannot be added: the name belongs to the model", {.file = (dir_ / file.name).string()}};
+  void add(file_adder const& adder, std::map<std::string, std::string> const& digests, Before&& before) {
+    if (make_way(adder.names, before)) write_manifest();
+    auto const files = adder.make(dir_, digests);
+    std::set<std::string> const wanted{adder.names.begin(), adder.names.end()};
+    std::set<std::string> made;
+    for (auto const& file : files) made.insert(file.name);
+    if (made != wanted) {
+      throw error{errc::bad_name,
+                  "what is added is not what was announced: " + json(made).dump() + " instead of " + json(wanted).dump(),
+                  {.file = dir_.string()}};
     }
-    if (theirs) put(moved, read_whole(io_, dir_ / file.name), before);
-    put(file.name, file.text, before);
+    for (auto const& file : files) put(file.name, file.text, before);
   }
 
   std::set<std::string> const& added() const { return added_; }
@@ -80,6 +95,35 @@ class directory_additions {
   }
 
  private:
+  /// Keeps the model's own files of those names under others; true where there was one. From then on what has the name counts as
+  /// added, so that whoever makes it sees the directory as it will be.
+  template <class Before>
+  bool make_way(std::vector<std::string> const& names, Before&& before) {
+    std::set<std::string> model;
+    for (auto const& [name, file] : files_) {
+      if (!added_.contains(name)) model.insert(name);
+    }
+    for (auto const& name : names) {
+      check_addable(name, model, dir_);
+      refuse_stray(name);
+      if (model.contains(name)) refuse_stray(kept_name(name, model));
+    }
+    bool moved = false;
+    for (auto const& name : names) {
+      if (!model.contains(name)) continue;
+      put(kept_name(name, model), read_whole(io_, dir_ / name), before);
+      added_.insert(name);
+      moved = true;
+    }
+    return moved;
+  }
+  void refuse_stray(std::string const& name) const {
+    if (files_.contains(name) || is_absent(io_, dir_ / name)) return;
+    throw error{errc::already_exists,
+                "is there, the manifest does not list it, and a file of that name is to be added; move it away",
+                {.file = (dir_ / name).string()}};
+  }
+
   template <class Before>
   void put(std::string const& name, std::string const& text, Before&& before) {
     before(name);

@@ -46,6 +46,13 @@ inline std::string file_checksum(std::filesystem::path const& path, digest_maker
   return digest->hex();
 }
 
+/// A line as `sha256sum` writes it: a name with a backslash or a line's end has those escaped, and the line begins with one.
+inline std::string checksum_line(std::string const& digest, std::string const& name) {
+  std::string escaped;
+  for (char const c : name) escaped += c == '\\' ? std::string{"\\\\"} : c == '\n' ? std::string{"\\n"} : std::string{c};
+  return (escaped == name ? "" : "\\") + digest + "  " + escaped + "\n";
+}
+
 }  // namespace detail
 
 /// A line "digest  name" for every file that the manifest of a complete checkpoint lists, ascending by name: what `sha256sum -c`
@@ -66,8 +73,8 @@ inline std::string checksum_lines(std::filesystem::path const& dir, digest_maker
       auto const& [name, xxh128] = files[i];
       try {
         auto const known = options.known.find(xxh128);
-        lines[i] = known == options.known.end() ? detail::file_checksum(dir / name, make, options) : known->second;
-        lines[i] += "  " + name + "\n";
+        auto const digest = known == options.known.end() ? detail::file_checksum(dir / name, make, options) : known->second;
+        lines[i] = detail::checksum_line(digest, name);
       } catch (...) {
         problems[i] = std::current_exception();
       }
@@ -83,7 +90,10 @@ inline std::string checksum_lines(std::filesystem::path const& dir, digest_maker
 
 /// Adds such a file to a checkpoint, or makes it anew. Throws what `checksum_lines` and `add_files` throw.
 inline void add_checksums(std::filesystem::path const& dir, digest_maker const& make, checksum_options const& options = {}) {
-  add_files(dir, {{sha256_file_name, checksum_lines(dir, make, options)}});
+  // When the source's own list has made way, so that it is among the files.
+  add_files(dir, {{sha256_file_name}, [&](auto const& complete, auto const&) {
+                    return std::vector<added_file>{{sha256_file_name, checksum_lines(complete, make, options)}};
+                  }});
 }
 
 CULL_NAMESPACE_END

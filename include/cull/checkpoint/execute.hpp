@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -61,31 +63,62 @@ void refuse_existing(Io& io, std::filesystem::path const& out) {
     throw error{errc::already_exists, "exists; remove it or choose another directory", {.file = out.string()}};
 }
 
-/// What the manifest of a directory that has no name yet lists as added.
+/// A path that leads nowhere but into its own directory.
+inline bool is_inside(std::string const& name) {
+  std::filesystem::path const path{name};
+  return !name.empty() && path.is_relative() &&
+         std::none_of(path.begin(), path.end(), [](auto const& part) { return part == ".." || part == "."; });
+}
+
+/// What the manifest of a directory that has no name yet lists and the job does not write. Between the end of the journal and the
+/// directory's name it alone knows. Throws `errc::already_exists` where it is another plan's.
 template <checkpoint_io Io>
-std::vector<std::string> listed_additions(Io& io, std::filesystem::path const& dir) {
-  auto const manifest = dir / manifest_file_name;
-  if (is_absent(io, manifest)) return {};
-  auto const text = read_whole(io, manifest);
+std::set<std::string> listed_beside(Io& io, std::filesystem::path const& dir, write_job const& job) {
+  auto const path = dir / manifest_file_name;
+  if (is_absent(io, path)) return {};
+  auto const text = read_whole(io, path);
+  json manifest;
   try {
-    return added_names(parse_tree(text, manifest.string()));
+    manifest = parse_json(text, path.string());
   } catch (error const&) {
     return {};  // none that a run has finished
   }
+  if (!manifest.is_object() || !manifest.contains("files") || !manifest.at("files").is_object()) return {};
+  if (manifest.contains("plan_xxh128") && manifest.at("plan_xxh128") != job.plan_digest) refuse_other_job(dir);
+  auto const wanted = job.names();
+  std::set<std::string> out;
+  for (auto const& file : manifest.at("files").items()) {
+    if (!wanted.contains(file.key()) && is_inside(file.key())) out.insert(file.key());
+  }
+  return out;
 }
 
-/// What an interrupted run had added to the job's files, which this one adds anew or does not want.
+/// Removes what an interrupted run left that is not the job's: what it had added, which this one adds anew or does not want, and
+/// what the manifest lists of another job.
 template <checkpoint_io Io>
-void remove_additions(Io& io, std::filesystem::path const& dir, journal<Io> const& log) {
-  auto names = log.added();
-  // Between the end of the journal and the directory's name the manifest knows.
-  if (log.is_new()) {
-    for (auto& name : listed_additions(io, dir)) names.insert(std::move(name));
+void remove_others(Io& io, std::filesystem::path const& dir, std::set<std::string> const& listed, journal<Io>& log) {
+  // Noted before the list goes: whatever stops this, the next run knows them.
+  for (auto const& name : listed) {
+    if (!log.added().contains(name)) log.note_addition(name);
   }
+  auto names = log.added();
+  names.insert(listed.begin(), listed.end());
+  auto const remove = [&](std::filesystem::path const& path) {
+    auto const result = io.remove(path);
+    if (result.error != 0 && result.error != ENOENT && result.error != ENOTDIR) throw_io(result.error, "cannot be removed", path);
+  };
+  if (!names.empty()) remove(dir / manifest_file_name);
   for (auto const& name : names) {
-    if (!may_be_added(name)) continue;
-    io.remove(dir / name);
-    io.remove(output_file<Io>::partial_of(dir / name));
+    remove(dir / name);
+    remove(output_file<Io>::partial_of(dir / name));
+  }
+}
+
+/// Throws `errc::already_exists` where something cannot be added.
+inline void check_additions(write_job const& job, std::filesystem::path const& out, apply_options const& options) {
+  auto const model = job.names();
+  for (auto const& adder : options.additions) {
+    for (auto const& name : adder.names) check_addable(name, model, out);
   }
 }
 
@@ -95,8 +128,8 @@ void add_to(Io& io, std::filesystem::path const& dir, write_job const& job, appl
             apply_report& report) {
   directory_additions<Io> all{io, dir, job.plan_digest, report.files, {}};
   auto manifest = all.write_manifest();
-  for (auto const& make : options.additions) {
-    for (auto const& file : make(dir, report.digests)) all.add(file, [&](auto const& name) { log.note_addition(name); });
+  for (auto const& adder : options.additions) {
+    all.add(adder, report.digests, [&](auto const& name) { log.note_addition(name); });
     manifest = all.write_manifest();
   }
   if (!all.added().empty()) report.files = all.files();
@@ -122,20 +155,22 @@ void finish(Io& io, work_directory<Io> const& work, std::filesystem::path const&
 /// `apply_options::additions` add, and `sources` are only read. Memory: a buffer of 4 MiB and at most 1 MiB for small ranges per
 /// thread.
 ///
-/// Throws `errc::already_exists` (`out` exists; another process is at work, or another job was begun), `errc::no_space`,
-/// `errc::source_changed`, `errc::cancelled`, `errc::io`, `errc::not_found`.
+/// Throws `errc::already_exists` (`out` exists; another process is at work, another job was begun, or something cannot be added),
+/// `errc::no_space`, `errc::source_changed`, `errc::cancelled`, `errc::io`, `errc::not_found`.
 template <checkpoint_io Io>
 apply_report execute(Io& io, write_job const& job, std::filesystem::path const& out, apply_options const& options = {}) {
   detail::refuse_existing(io, out);
+  detail::check_additions(job, out, options);
   auto partial = out;
   partial += ".partial";
   detail::work_directory<Io> const work{io, partial};
   detail::refuse_existing(io, out);
+  auto const others = detail::listed_beside(io, partial, job);
   apply_report report;
   {
     detail::journal<Io> log{io, partial, job.state_digest()};
     if (detail::uninterrupted([&] { return io.lock(log.handle()); }).error == EWOULDBLOCK) work.refuse(partial);
-    detail::remove_additions(io, partial, log);
+    detail::remove_others(io, partial, others, log);
     detail::job_runner<Io> runner{io, job, partial, options, log};
     report.files = runner.run();
     report.resumed = runner.resumed();

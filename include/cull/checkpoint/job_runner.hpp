@@ -42,6 +42,7 @@ struct apply_options {
   digest_maker digest = {};  ///< of each written file, worked out on the way, beside XXH128; for `apply_report::digests`
   /// What goes with the output and is no part of the model, made one after another when everything else is written and the
   /// output has not got its name yet; each sees a complete checkpoint with what the others added. As `add_files`.
+  /// Their room is not reckoned with.
   std::vector<file_adder> additions = {};
 };
 

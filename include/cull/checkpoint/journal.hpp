@@ -23,6 +23,12 @@ namespace detail {
 
 inline constexpr char journal_file_name[] = ".cull-journal";
 
+[[noreturn]] inline void refuse_other_job(std::filesystem::path const& dir) {
+  throw error{errc::already_exists,
+              "was begun with another plan, model or version, or the model has changed; remove this directory to start again",
+              {.file = dir.string()}};
+}
+
 /// Which files of an output are finished, so that an interrupted job can go on. One line per file, with a checksum of the line; a
 /// line that a crash cut short counts for nothing. A line is durable before the next file may be finished.
 template <checkpoint_io Io>
@@ -35,15 +41,12 @@ class journal {
         file_(io, uninterrupted([&] { return io.open_log(dir / journal_file_name); }), dir / journal_file_name,
               "cannot be opened") {
     read(job);
-    is_new_ = !has_job_;
-    if (is_new_) append(job_tag + job);
+    if (!has_job_) append(job_tag + job);
   }
 
   std::map<std::string, written_file> const& finished() const { return finished_; }
   /// Files that may be there and are no part of the job.
   std::set<std::string> const& added() const { return added_; }
-  /// True where nothing was begun before.
-  bool is_new() const { return is_new_; }
   int handle() const { return file_.handle(); }
 
   void add(written_file const& file) { append(file_tag + file.xxh128 + ' ' + std::to_string(file.bytes) + ' ' + file.name); }
@@ -68,9 +71,7 @@ class journal {
     if (text.starts_with(job_tag)) {
       has_job_ = true;
       if (text.substr(job_tag.size()) == job) return;
-      throw error{errc::already_exists,
-                  "was begun with another plan, model or version, or the model has changed; remove this directory to start again",
-                  {.file = dir_.string()}};
+      refuse_other_job(dir_);
     }
     if (has_job_ && text.starts_with(file_tag)) take_file(text.substr(file_tag.size()));
     if (has_job_ && text.starts_with(addition_tag)) {
@@ -96,7 +97,7 @@ class journal {
   std::filesystem::path dir_;
   io_file<Io> file_;
   std::uint64_t end_ = 0;
-  bool has_job_ = false, is_new_ = false;
+  bool has_job_ = false;
   std::map<std::string, written_file> finished_;
   std::set<std::string> added_;
 };

@@ -27,6 +27,7 @@
 #include <cull/checkpoint/write_job.hpp>
 #include <cull/config.hpp>
 #include <cull/error.hpp>
+#include <cull/utf8.hpp>
 
 CULL_NAMESPACE_BEGIN
 
@@ -141,7 +142,8 @@ void each_visible_file(std::filesystem::path const& top, std::filesystem::path c
 /// Sorts the other files of the model's directory into those that are copied
 /// and weights that stay behind. Texts come first. Throws `errc::outside_tree`
 /// where one would be copied through a link that leaves the model, `errc::not_found`
-/// where one was not downloaded.
+/// where one was not downloaded, `errc::bad_utf8` where the manifest cannot
+/// name one.
 inline void find_side_files(checkpoint const& model, output_layout& out) {
   namespace fs = std::filesystem;
   auto const written = [&](fs::path const& path) {
@@ -155,6 +157,11 @@ inline void find_side_files(checkpoint const& model, output_layout& out) {
     if (written(path)) return;
     auto const kind = path.extension().string();
     bool const weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf";
+    if (!weights && find_bad_utf8(path.native()) != std::string_view::npos) {
+      throw error{errc::bad_utf8,
+                  "has a name that is no UTF-8, which no manifest can list: rename it, or remove it",
+                  {.file = (model.dir() / path).string()}};
+    }
     if (!weights && holds_lfs_pointer(tree.checked(model.dir() / path))) {
       throw error{errc::not_found,
                   "is a git-lfs pointer, which would go with the model in the file's place: run 'git lfs pull', or remove it",

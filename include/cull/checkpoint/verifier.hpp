@@ -260,11 +260,12 @@ class verifier {
   void check_added_files() {
     if (!files_.contains(manifest_file_name)) return;
     added_ = added_names(read_manifest(dir_));
+    auto const theirs = files_taken_over(model_.dir());
     for (auto const& name : added_) {
       if (!may_be_added(name)) {
         fail(name + ": is listed as added, and a file of that name never is");
       } else if (claim(name)) {
-        auto const problem = find_lost_source(model_.dir(), dir_, name);
+        auto const problem = find_lost_source(model_.dir(), theirs, dir_, name);
         if (!problem.empty()) fail(problem);
       }
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,14 @@ struct write_job {
     if (piece.size > 0) to.pieces.push_back(piece);
   }
 
+  /// Of all files but the manifest.
+  std::set<std::string> names() const {
+    std::set<std::string> out;
+    for (auto const* const list : {&shards, &others}) {
+      for (auto const& file : *list) out.insert(file.name);
+    }
+    return out;
+  }
   /// Of the manifest, whatever the digests in it will be.
   std::uint64_t manifest_bytes() const {
     std::vector<written_file> files;

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/directory_names.hpp>
@@ -32,21 +34,48 @@ inline bool holds_file_of(checkpoint const& model, std::filesystem::path const& 
                      [&](auto const& name) { return name.ends_with(".safetensors") && is_source(dir / name); });
 }
 
+/// The directory by its own name. Throws `errc::io`, `errc::not_found`.
+inline std::filesystem::path own_path(std::filesystem::path const& dir) {
+  std::error_code problem;
+  auto out = std::filesystem::canonical(dir, problem);
+  if (problem) {
+    throw error{problem == std::errc::no_such_file_or_directory ? errc::not_found : errc::io,
+                "cannot be followed: " + problem.message(),
+                {.file = dir.string()}};
+  }
+  return out;
+}
+
+/// Where the bytes of the model lie: its directory, and those that its shards are links into, as the hub's cache has them.
+inline std::vector<std::filesystem::path> directories_of(checkpoint const& model) {
+  std::vector<std::filesystem::path> out{own_path(model.dir())};
+  for (auto const& shard : model.shards()) {
+    auto dir = own_path(shard.path()).parent_path();
+    if (std::find(out.begin(), out.end(), dir) == out.end()) out.push_back(std::move(dir));
+  }
+  return out;
+}
+
 /// Throws where one directory lies in the other, by whatever name.
 inline void check_apart(checkpoint const& model, std::filesystem::path const& parent, std::filesystem::path const& out) {
   namespace fs = std::filesystem;
-  auto const contains = [](fs::path const& outer, fs::path const& inner) {
-    for (auto at = fs::canonical(inner);; at = at.parent_path()) {
-      if (fs::equivalent(at, outer)) return true;
+  std::error_code unreadable;
+  auto const contains = [&](fs::path const& outer, fs::path const& inner) {
+    for (auto at = own_path(inner);; at = at.parent_path()) {
+      if (fs::equivalent(at, outer, unreadable)) return true;
       if (at == at.parent_path()) return false;
     }
   };
   auto partial = out;
   partial += ".partial";
+  auto const sources = directories_of(model);
   auto const inside = [&](fs::path const& dir) {
-    return fs::is_directory(dir) && (contains(dir, model.dir()) || holds_file_of(model, dir));
+    if (!fs::is_directory(dir, unreadable)) return false;
+    return std::any_of(sources.begin(), sources.end(), [&](auto const& source) { return contains(dir, source); }) ||
+           holds_file_of(model, dir);
   };
-  if (contains(model.dir(), parent) || inside(out) || inside(partial))
+  if (std::any_of(sources.begin(), sources.end(), [&](auto const& source) { return contains(source, parent); }) ||
+      inside(out) || inside(partial))
     throw error{errc::same_tree,
                 "is the source model, lies inside it, or holds it or files of it; choose a directory apart",
                 {.file = out.string()}};
@@ -55,12 +84,13 @@ inline void check_apart(checkpoint const& model, std::filesystem::path const& pa
 /// Output and source must be different trees.
 inline void check_destination(checkpoint const& model, std::filesystem::path const& out) {
   namespace fs = std::filesystem;
+  std::error_code problem;
   auto const parent = out.has_parent_path() ? out.parent_path() : fs::path{"."};
-  if (!fs::is_directory(parent))
+  if (!fs::is_directory(parent, problem))
     throw error{errc::not_found, "there is no such directory to write into", {.file = parent.string()}};
   check_apart(model, parent, out);
-  if (!fs::exists(fs::symlink_status(out))) return;
-  bool const whole = fs::exists(out / manifest_file_name);
+  if (fs::symlink_status(out, problem).type() == fs::file_type::not_found) return;
+  bool const whole = fs::exists(out / manifest_file_name, problem);
   throw error{errc::already_exists,
               whole ? "exists and has a manifest: it was finished, and verify proves it; remove it or choose another directory"
                     : "exists; remove it or choose another directory",
