@@ -11,12 +11,21 @@
 
 // Without a library to link: the instructions that every machine has. With CULL_XXHASH_DISPATCH, for a whole program that links
 // libxxhash on x86-64: those that this machine has.
+// Either macro may be the includer's own; none that is defined here is left behind.
 #if defined(CULL_XXHASH_DISPATCH)
+#if defined(XXH_STATIC_LINKING_ONLY)
+#include <xxh_x86dispatch.h>
+#else
 #define XXH_STATIC_LINKING_ONLY  // the state's size
 #include <xxh_x86dispatch.h>
+#undef XXH_STATIC_LINKING_ONLY
+#endif
+#elif defined(XXH_INLINE_ALL)
+#include <xxhash.h>
 #else
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#undef XXH_INLINE_ALL
 #endif
 
 #include <cull/config.hpp>
