@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/serving/expert_settings.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/checkpoint/serving/missing_tensors.hpp>
 #include <cull/checkpoint/serving/quantization_facts.hpp>
@@ -19,7 +20,8 @@ inline std::vector<std::string> audit(checkpoint const& model) {
   auto out = model.warnings();
   auto const append = [&](std::vector<std::string> const& found) { out.insert(out.end(), found.begin(), found.end()); };
   detail::expert_storage_table const table{model};
-  append(detail::missing_tensors(model, table, detail::quantization_facts{model}.weights_only()));
+  detail::quantization_facts const facts{model};
+  append(detail::missing_tensors(model, table, detail::expert_settings{facts}));
   append(detail::tensor_scale_faults(model));
   for (auto const& layer : detail::unequal_weight_scales(model, table))
     out.push_back(layer + "; serving engines use the gate's for both");

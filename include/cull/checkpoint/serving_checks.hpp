@@ -12,6 +12,7 @@
 #include <cull/checkpoint/plan.hpp>
 #include <cull/checkpoint/serving/config_checks.hpp>
 #include <cull/checkpoint/serving/count_checks.hpp>
+#include <cull/checkpoint/serving/expert_settings.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/checkpoint/serving/quantization_facts.hpp>
 #include <cull/checkpoint/serving/scale_checks.hpp>
@@ -27,9 +28,10 @@ CULL_NAMESPACE_BEGIN
 inline std::vector<serving_check> serving_checks(checkpoint const& model, block_scales scales = block_scales::scan) {
   detail::expert_storage_table const table{model};
   detail::quantization_facts const facts{model};
+  detail::expert_settings const settings{facts};
   auto out = detail::count_checks{model, table}.run();
-  for (auto& list : {detail::scale_checks{model, table, facts.weights_only()}.run(scales), detail::shape_checks{table}.run(),
-                     detail::config_checks{model, table, facts}.run()}) {
+  for (auto& list : {detail::scale_checks{model, table, settings}.run(scales), detail::shape_checks{model, table}.run(),
+                     detail::config_checks{model, table, facts, settings}.run()}) {
     out.insert(out.end(), list.begin(), list.end());
   }
   return out;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -11,6 +12,7 @@
 #include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/expert_tensors.hpp>
 #include <cull/checkpoint/serving/exclude_pattern.hpp>
+#include <cull/checkpoint/serving/expert_settings.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/checkpoint/serving/quantization_facts.hpp>
 #include <cull/checkpoint/serving/serving_check.hpp>
@@ -22,18 +24,19 @@ namespace detail {
 /// What the configs say of the quantisation, beside what the tensors are.
 class config_checks {
  public:
-  config_checks(checkpoint const& model, expert_storage_table const& table, quantization_facts const& facts)
-      : model_(model),
-        table_(table),
-        facts_(facts),
-        compressed_(text_of(member(facts.config, "quant_method")) == "compressed-tensors") {
+  config_checks(checkpoint const& model, expert_storage_table const& table, quantization_facts const& facts,
+                expert_settings const& settings)
+      : model_(model), table_(table), facts_(facts), settings_(settings), compressed_(facts.is_compressed()) {
     for (auto const& entry : facts.all_excludes()) patterns_.emplace_back(entry, compressed_);
     for (auto const& [key, matrix] : table.matrices()) {
       if (matrix.weight() == nullptr) continue;
-      auto& list = matrix.scheme.what == storage_scheme::kind::plain ? plain_ : quantised_;
-      // Names of experts differ by their number alone, for which a name without pattern has a check of its own.
-      if (key.expert <= 0) list.emplace(key.layer, matrix.stem);
-      if (matrix.scheme.what != storage_scheme::kind::plain) all_quantised_ += matrix.stem + "\n";
+      if (matrix.scheme.what == storage_scheme::kind::plain) {
+        // Names of experts differ by their number alone.
+        if (key.expert <= 0) plain_.emplace(key.layer, matrix.stem);
+        continue;
+      }
+      quantised_.push_back(matrix.stem);
+      all_quantised_ += matrix.stem + "\n";
     }
   }
 
@@ -57,12 +60,14 @@ class config_checks {
     if (!modelopt && !any_stored(storage_scheme::kind::nvfp4_compressed)) return;
     std::vector<std::string> wrong, unusual;
     if (modelopt) {
-      look_at_modelopt(wrong);
+      look_at_modelopt(wrong, unusual);
       if (facts_.hf.is_null()) unusual.push_back("there is no hf_quant_config.json");
-    } else if (!compressed_ || text_of(member(facts_.config, "format")) != "nvfp4-pack-quantized") {
-      wrong.push_back("config.json does not say compressed-tensors, nvfp4-pack-quantized");
+    } else {
+      look_at_compressed(wrong);
     }
-    for (auto const size : facts_.group_sizes()) {
+    std::set<std::int64_t> sizes;
+    for_nvfp4([&](auto const& stem, auto const& module) { sizes.merge(settings_.group_sizes(stem, module)); });
+    for (auto const size : sizes) {
       if (size != 16) wrong.push_back("a group_size of " + std::to_string(size));
     }
     auto const cache = member(facts_.config, "kv_cache_scheme");
@@ -71,24 +76,64 @@ class config_checks {
     add({"the configs say NVFP4, with all that goes with it",
          wrong.empty() ? when(unusual.empty(), serving_verdict::note) : serving_verdict::bad,
          first_of(wrong.empty() ? unusual : wrong, modelopt ? "modelopt" : "compressed-tensors"),
-         "refuses another algorithm, and a hf_quant_config.json without group_size, kv_cache_quant_algo and exclude_modules; "
+         "refuses another algorithm, and where config.json says nothing, a hf_quant_config.json without group_size, "
+         "kv_cache_quant_algo and exclude_modules; "
          "ignores another kv_cache_scheme",
          "reads hf_quant_config.json, and config.json where there is none", "reads hf_quant_config.json"});
   }
-  void look_at_modelopt(std::vector<std::string>& wrong) const {
+  /// Calls `look(stem, module)` for every matrix that is NVFP4.
+  void for_nvfp4(auto&& look) const {
+    std::map<int, std::string> modules;
+    for (auto const& [key, matrix] : table_.matrices()) {
+      if (!matrix.scheme.is_nvfp4()) continue;
+      auto& module = modules[key.layer];
+      if (module.empty()) module = expert_module(model_, key.layer);
+      look(matrix.stem, module);
+    }
+  }
+  static bool is_nvfp4(std::string const& algorithm) { return algorithm == "NVFP4" || algorithm == "W4A16_NVFP4"; }
+  void look_at_modelopt(std::vector<std::string>& wrong, std::vector<std::string>& unusual) const {
     auto const check = [&](json const& of, std::string const& file) {
+      if (expert_settings::is_mixed(of)) return look_at_mixed(of, file, wrong);
       auto const algorithm = upper(text_of(member(of, "quant_algo")));
-      if (algorithm != "NVFP4" && algorithm != "W4A16_NVFP4")
+      if (!is_nvfp4(algorithm))
         wrong.push_back(file + " says " + (algorithm.empty() ? "no quant_algo" : "quant_algo " + algorithm));
     };
     if (!facts_.config.is_null()) check(facts_.config, "config.json");
     if (!facts_.hf.is_null()) {
       check(facts_.hf, "hf_quant_config.json");
       for (auto const* const key : {"group_size", "kv_cache_quant_algo", "exclude_modules"}) {
-        if (!facts_.hf.contains(key)) wrong.push_back(std::string{"hf_quant_config.json has no "} + key);
+        // Nobody demands them of mixed precision, nor vLLM of the file where config.json says all.
+        if (facts_.hf.contains(key) || expert_settings::is_mixed(facts_.hf)) continue;
+        (facts_.config.is_null() ? wrong : unusual).push_back(std::string{"hf_quant_config.json has no "} + key);
       }
     }
     if (facts_.config.is_null() && facts_.hf.is_null()) wrong.push_back("neither config says that anything is quantised");
+  }
+  void look_at_mixed(json const& of, std::string const& file, std::vector<std::string>& wrong) const {
+    if (member(of, "quantized_layers").empty())
+      return wrong.push_back(file + " says quant_algo MIXED_PRECISION without quantized_layers");
+    for_nvfp4([&](auto const& stem, auto const& module) {
+      auto const algorithm = expert_settings::algorithm_in(of, stem, module);
+      if (!is_nvfp4(algorithm))
+        wrong.push_back(file + " says " + (algorithm.empty() ? "no quant_algo" : "quant_algo " + algorithm) + " of " + stem);
+    });
+  }
+  void look_at_compressed(std::vector<std::string>& wrong) const {
+    std::set<std::string> found;
+    for_nvfp4([&](auto const& stem, auto const& module) {
+      auto const* const group = settings_.group_of(stem, module);
+      if (group == nullptr && settings_.has_groups()) {
+        if (settings_.are_groups_judged()) found.insert("no group of config.json has a target that " + stem + " matches");
+        return;
+      }
+      auto const* const own = member_at(group, "format");
+      auto const format = own == nullptr ? text_of(member(facts_.config, "format")) : text_of(*own);
+      if (!compressed_ || format != "nvfp4-pack-quantized")
+        found.insert("config.json does not say compressed-tensors, nvfp4-pack-quantized" +
+                     (own == nullptr ? std::string{} : " but " + format));
+    });
+    wrong.assign(found.begin(), found.end());
   }
 
   void check_lists() {
@@ -122,8 +167,8 @@ class config_checks {
         wrong.push_back(pattern.text() + " hits " + all_quantised_.substr(begin, all_quantised_.find('\n', at) - begin));
         continue;
       }
-      auto const hit = std::find_if(quantised_.begin(), quantised_.end(), [&](auto const& m) { return pattern.hits(m.second); });
-      if (hit != quantised_.end()) wrong.push_back(pattern.text() + " hits " + hit->second);
+      auto const hit = std::find_if(quantised_.begin(), quantised_.end(), [&](auto const& stem) { return pattern.hits(stem); });
+      if (hit != quantised_.end()) wrong.push_back(pattern.text() + " hits " + *hit);
     }
     add({"no entry of them hits an expert that is quantised", when(wrong.empty(), serving_verdict::bad),
          first_of(wrong, "none does"),
@@ -138,6 +183,7 @@ class config_checks {
     std::vector<std::string> wrong;
     for (auto const& each : plain_) {
       auto const whole = expert_module(model_, each.first);
+      if (!settings_.is_targeted(each.second, whole)) continue;
       bool const listed =
           std::any_of(patterns_.begin(), patterns_.end(), [&](auto const& p) { return p.hits(each.second) || p.hits(whole); });
       if (!listed) wrong.push_back(each.second + " is not");
@@ -153,10 +199,12 @@ class config_checks {
   checkpoint const& model_;
   expert_storage_table const& table_;
   quantization_facts const& facts_;
+  expert_settings const& settings_;
   bool compressed_;
   std::vector<exclude_pattern> patterns_;
-  std::set<std::pair<int, std::string>> quantised_, plain_;  ///< by layer, of one expert each
-  std::string all_quantised_;                                ///< a line each
+  std::set<std::pair<int, std::string>> plain_;  ///< by layer, of one expert each
+  std::vector<std::string> quantised_;
+  std::string all_quantised_;  ///< a line each
   std::vector<serving_check> out_;
 };
 

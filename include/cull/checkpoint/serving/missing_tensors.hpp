@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/expert_tensors.hpp>
+#include <cull/checkpoint/serving/expert_settings.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/config.hpp>
 
@@ -44,18 +47,20 @@ inline usual_parts parts_of_layer(expert_storage_table const& table, int layer) 
 
 /// Tensors that experts lack, and experts that config.json knows nothing of: each expert's every matrix has its weights, all
 /// scales that these need, and what the same matrix, stored in the same way, has in another expert of the layer.
-inline std::vector<std::string> missing_tensors(checkpoint const& model, expert_storage_table const& table, bool weights_only) {
+inline std::vector<std::string> missing_tensors(checkpoint const& model, expert_storage_table const& table,
+                                                expert_settings const& settings) {
   std::vector<std::string> out;
   for (int const layer : model.moe_layers()) {
     bool const fused = table.is_fused(layer);
     auto const needed = table.needed(layer);
     auto usual = parts_of_layer(table, layer);
+    auto const module = expert_module(model, layer);
     for (int e = fused ? -1 : 0; e < (fused ? 0 : model.experts(layer)); ++e) {
       for (auto const& [what, stem] : needed) {
         auto const* const matrix = table.find({layer, e, what});
         auto const scheme = matrix == nullptr ? storage_scheme::kind::unknown : matrix->scheme.what;
-        find_missing_parts(matrix, fused ? model.name_in(layer, stem) : model.name_in(layer, e, stem), usual[{what, scheme}],
-                           weights_only, out);
+        auto const name = fused ? model.name_in(layer, stem) : model.name_in(layer, e, stem);
+        find_missing_parts(matrix, name, usual[{what, scheme}], settings.is_weights_only(name, module), out);
       }
     }
     for (int const number : table.numbers(layer)) {

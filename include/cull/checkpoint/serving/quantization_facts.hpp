@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cctype>
-#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -49,6 +47,8 @@ struct quantization_facts {
     hf = member(parse_json(read_text(model_tree{model.dir(), model.allowed()}.checked(path)), path.string()), "quantization");
   }
 
+  bool is_compressed() const { return text_of(member(config, "quant_method")) == "compressed-tensors"; }
+
   /// Entries that say what is not quantised.
   std::set<std::string> ignored() const { return texts_in(member(config, "ignore")); }
   std::set<std::string> excluded() const { return texts_in(member(hf, "exclude_modules")); }
@@ -67,27 +67,6 @@ struct quantization_facts {
       for (auto const& layer : layers.items()) out.insert(layer.key());
     }
     return out;
-  }
-  /// Sizes of groups, wherever they are given.
-  std::set<std::int64_t> group_sizes() const {
-    std::set<std::int64_t> out;
-    auto const add = [&](json const& from) {
-      auto const size = member(from, "group_size");
-      if (size.is_number_integer()) out.insert(size.get<std::int64_t>());
-    };
-    add(hf);
-    add(config);
-    for (auto const& group : member(config, "config_groups")) add(member(group, "weights"));
-    return out;
-  }
-  /// True where activations are not quantised, so that no scale of theirs is wanted.
-  bool weights_only() const {
-    auto const algo = upper(text_of(member(hf.is_null() ? config : hf, "quant_algo")));
-    if (!algo.empty()) return algo == "W4A16_NVFP4";
-    auto const groups = member(config, "config_groups");
-    if (!groups.is_object() || groups.empty()) return false;
-    return std::all_of(groups.begin(), groups.end(),
-                       [](json const& group) { return member(group, "input_activations").is_null(); });
   }
 };
 

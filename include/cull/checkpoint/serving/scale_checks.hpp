@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <cull/checkpoint/checkpoint.hpp>
+#include <cull/checkpoint/serving/expert_settings.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/checkpoint/serving/finite_scales.hpp>
 #include <cull/checkpoint/serving/missing_tensors.hpp>
@@ -70,8 +71,8 @@ inline std::vector<std::string> unequal_weight_scales(checkpoint const& model, e
 /// What scales the weights have, and whether engines can fuse them.
 class scale_checks {
  public:
-  scale_checks(checkpoint const& model, expert_storage_table const& table, bool weights_only)
-      : model_(model), table_(table), weights_only_(weights_only) {}
+  scale_checks(checkpoint const& model, expert_storage_table const& table, expert_settings const& settings)
+      : model_(model), table_(table), settings_(settings) {}
 
   std::vector<serving_check> run(block_scales scales) {
     check_completeness();
@@ -87,7 +88,7 @@ class scale_checks {
   void add(serving_check check) { out_.push_back(std::move(check)); }
 
   void check_completeness() {
-    auto const missing = missing_tensors(model_, table_, weights_only_);
+    auto const missing = missing_tensors(model_, table_, settings_);
     add({"every expert has all its tensors", when(missing.empty(), serving_verdict::bad), first_of(missing, "nothing is missing"),
          "scales that are not loaded stay uninitialised: NaN for tokens routed there; newer versions refuse to start", "likewise",
          "refuses to load"});
@@ -179,7 +180,7 @@ class scale_checks {
 
   checkpoint const& model_;
   expert_storage_table const& table_;
-  bool weights_only_;
+  expert_settings const& settings_;
   std::vector<serving_check> out_;
 };
 

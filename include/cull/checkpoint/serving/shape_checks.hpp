@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <cull/checkpoint/checkpoint.hpp>
 #include <cull/checkpoint/serving/expert_storage.hpp>
 #include <cull/checkpoint/serving/serving_check.hpp>
 #include <cull/config.hpp>
@@ -22,7 +23,8 @@ inline std::string shape_text(std::vector<std::uint64_t> const& shape) {
 /// Shapes of NVFP4 experts, and the ranks over which they can be split.
 class shape_checks {
  public:
-  explicit shape_checks(expert_storage_table const& table) : table_(table) {}
+  shape_checks(checkpoint const& model, expert_storage_table const& table)
+      : table_(table), transposed_(model.family().fused.transposed) {}
 
   std::vector<serving_check> run() {
     std::vector<std::string> wrong;
@@ -48,13 +50,16 @@ class shape_checks {
     auto wanted = weight.shape;
     if (wanted.size() < 2) return wrong.push_back(weight.name + " is no matrix");
     using kind = expert_matrix::kind;
-    auto const rows = wanted[wanted.size() - 2];
+    // [experts, in, out] where the family's fused weights are: values are packed, and scales shared, along "in".
+    bool const transposed = transposed_ && key.fused();
+    auto const rows = wanted[wanted.size() - (transposed ? 1 : 2)];
+    auto& packed = wanted[wanted.size() - (transposed ? 2 : 1)];
     if (key.what == kind::gate_up || key.what == kind::up) widths_.insert(key.what == kind::gate_up ? rows / 2 : rows);
     gated_ = gated_ || key.what == kind::gate || key.what == kind::gate_up;
     // A byte has two values; F4 is counted in values.
     auto const per_scale = weight.type == dtype::f4 ? std::uint64_t{16} : std::uint64_t{8};
-    bool const whole = wanted.back() % per_scale == 0;
-    wanted.back() /= per_scale;
+    bool const whole = packed % per_scale == 0;
+    packed /= per_scale;
     if (scales == nullptr || (whole && scales->shape == wanted && scales->type == dtype::f8_e4m3)) return;
     wrong.push_back(scales->name + " is " + std::string{name(scales->type)} + " " + shape_text(scales->shape) +
                     (whole ? ", F8_E4M3 " + shape_text(wanted) + " is wanted" : ", and rows of weights end within a group"));
@@ -84,6 +89,7 @@ class shape_checks {
   }
 
   expert_storage_table const& table_;
+  bool transposed_;
   std::set<std::uint64_t> widths_;
   bool gated_ = false;
   std::vector<serving_check> out_;
