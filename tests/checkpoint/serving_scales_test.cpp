@@ -52,7 +52,7 @@ TEST_CASE("serving: tensors and scales of experts") {
                    scalar("holds a negative number", -0.f, "down_proj.weight_scale_2"),
                    scalar("holds infinity", infinity, "down_proj.input_scale"),
                    scalar("holds NaN", std::nanf(""), "up_proj.weight_scale_2", {weights}),
-                   {tensor, bad, "is BF16, not F32",
+                   {tensor, note, "is BF16, not F32",
                     [&](auto& m) {
                       auto& t = m.at(some + "down_proj.weight_scale_2");
                       t.dtype = "BF16";
@@ -155,6 +155,87 @@ TEST_CASE("serving: scales of other formats, and of experts that share tensors")
                 [&](auto& m) { std::fill_n(m.at(weight + "_input_scale").bytes.end() - 4, 4, static_cast<unsigned char>(0)); }},
                {"share a tensor scale", note, "1 experts have different tensor scales",
                 [&](auto& m) { m.at(weight + "_weight_scale_2").bytes[6] ^= 1; }}});
+}
+
+TEST_CASE("serving: scales are what stands beside weights in a format that has them") {
+  std::string const block = "block scales", tensor = "tensor scales are finite", shape = "row by row", width = "width splits";
+  auto const bf16 = [](std::vector<std::int64_t> shape, std::uint16_t bits) {
+    std::int64_t count = 1;
+    for (auto const n : shape) count *= n;
+    test_support::tensor out{"BF16", std::move(shape), {}};
+    for (std::int64_t i = 0; i < count; ++i) {
+      out.bytes.push_back(static_cast<unsigned char>(bits & 0xff));
+      out.bytes.push_back(static_cast<unsigned char>(bits >> 8));
+    }
+    return out;
+  };
+  constexpr std::uint16_t zero = 0, minus_one = 0xbf80, nan = 0x7fc0, one = 0x3f80;
+  std::string const attention = "model.layers.1.self_attn.q_a_proj";
+  auto const pack = [&](served& m, std::uint16_t scales) {
+    m.tensors.erase(attention + ".weight");
+    m.tensors[attention + ".weight_packed"] = {"I32", {4, 4}, std::vector<unsigned char>(64, 0x38)};
+    m.tensors[attention + ".weight_scale"] = bf16({4, 1}, scales);
+  };
+  check_cases(served{model_dir()},
+              {// Learned, and no scale of weights.
+               {block, good, "all are", [&](auto& m) { m.tensors["audio_tower.layers.0.per_dim_scale"] = bf16({4}, zero); }},
+               {block, good, "all are", [&](auto& m) { m.tensors["audio_tower.layers.0.per_dim_scale"] = bf16({4}, minus_one); }},
+               {block, good, "all are", [&](auto& m) { m.tensors[attention + ".weight_scale"] = bf16({4}, minus_one); }},
+               // Packed integers may have any that is finite.
+               {block, good, "all are", [&](auto& m) { pack(m, minus_one); }},
+               {block, bad, attention + ".weight_scale holds NaN", [&](auto& m) { pack(m, nan); }},
+               // Of any module in NVFP4.
+               {block, bad, attention + ".weight_scale holds a scale with a sign",
+                [&](auto& m) {
+                  m.tensors[attention + ".weight_scale"] = {"F8_E4M3", {4, 1}, {0x38, 0x38, 0xb8, 0x38}};
+                  m.tensors[attention + ".weight"] = {"U8", {4, 8}, std::vector<unsigned char>(32)};
+                }},
+               // An input scale of FP8 in the model's type has the value that it has.
+               {tensor, note, attention + ".input_scale is BF16, not F32",
+                [&](auto& m) {
+                  m.tensors[attention + ".weight"] = {"F8_E4M3", {4, 8}, std::vector<unsigned char>(32)};
+                  m.tensors[attention + ".weight_scale"] = m.tensors[attention + ".input_scale"] = bf16({1}, one);
+                }},
+               {tensor, bad, attention + ".input_scale holds 0",
+                [&](auto& m) { m.tensors[attention + ".input_scale"] = bf16({1}, zero); }}});
+
+  // Llama 4's experts lie [experts, in, out], and so do their scales.
+  served llama{fs::path{CULL_TEST_DATA} / "families/llama4/model"};
+  std::vector<std::string> weights;
+  for (auto const& [name, t] : llama.tensors) {
+    if (name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj")) weights.push_back(name);
+  }
+  REQUIRE_FALSE(weights.empty());
+  for (auto const& name : weights) {
+    auto const dims = llama.at(name).shape;
+    auto const bytes = [](std::string const& type, std::vector<std::int64_t> shape) {
+      std::int64_t count = 1;
+      for (auto const n : shape) count *= n;
+      return test_support::tensor{type, std::move(shape), std::vector<unsigned char>(static_cast<std::size_t>(count), 0x38)};
+    };
+    llama.tensors[name] = bytes("U8", {dims[0], dims[1] / 2, dims[2]});
+    llama.tensors[name + "_weight_scale"] = bytes("F8_E4M3", {dims[0], dims[1] / 16, dims[2]});
+    for (auto const* const suffix : {"_weight_scale_2", "_input_scale"})
+      llama.tensors[name + suffix] = {"F32", {}, {0, 0, 128, 63}};
+  }
+  llama.config["quantization_config"] = {{"quant_method", "modelopt"}, {"quant_algo", "NVFP4"}, {"ignore", json::array()}};
+  auto const checks = llama.checks();
+  CHECK(row(checks, shape).found == "all are");
+  CHECK(mentions(row(checks, "width splits over").found, "width 32:"));
+  for (auto const& c : checks) {
+    CAPTURE(c.demand);
+    CAPTURE(c.found);
+    CHECK(c.verdict != bad);
+  }
+  std::swap(llama.at(weights[0] + "_weight_scale").shape[1], llama.at(weights[0] + "_weight_scale").shape[2]);
+  CHECK(row(llama.checks(), shape).verdict == bad);
+}
+
+TEST_CASE("serving: scales that are not looked at are no good ones") {
+  auto const checks = cull::serving_checks(model(), cull::block_scales::skip);
+  CHECK(row(checks, "block scales").verdict == note);
+  CHECK(row(checks, "block scales").found == "not looked at");
+  CHECK(row(cull::serving_checks(model()), "block scales").verdict == good);
 }
 
 TEST_CASE("serving: the widest input scale, with both values") {

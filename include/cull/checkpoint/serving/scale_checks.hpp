@@ -27,8 +27,18 @@ inline std::vector<std::string> tensor_scale_faults(checkpoint const& model) {
   std::vector<std::string> out;
   for (auto const& t : model.tensors()) {
     if (!is_tensor_scale(t)) continue;
-    auto const fault = t.type == dtype::f32 ? fault_of(model, t) : "is " + std::string{name(t.type)} + ", not F32";
+    bool const number = t.type == dtype::f32 || t.type == dtype::bf16 || t.type == dtype::f16;
+    auto const fault = number ? fault_of(model, t) : "is " + std::string{name(t.type)} + ", not F32";
     if (!fault.empty()) out.push_back(t.name + " " + fault);
+  }
+  return out;
+}
+/// Those of fewer bits, whose values are what they are.
+inline std::vector<std::string> short_tensor_scales(checkpoint const& model) {
+  std::vector<std::string> out;
+  for (auto const& t : model.tensors()) {
+    if (is_tensor_scale(t) && (t.type == dtype::bf16 || t.type == dtype::f16))
+      out.push_back(t.name + " is " + std::string{name(t.type)} + ", not F32");
   }
   return out;
 }
@@ -78,7 +88,7 @@ class scale_checks {
     check_completeness();
     check_schemes();
     check_tensor_scales();
-    if (scales == block_scales::scan) check_block_scales();
+    check_block_scales(scales);
     check_gate_and_up();
     check_other_fused();
     return std::move(out_);
@@ -117,20 +127,28 @@ class scale_checks {
   }
 
   void check_tensor_scales() {
-    auto const wrong = tensor_scale_faults(model_);
-    add({"tensor scales are finite and above 0", when(wrong.empty(), serving_verdict::bad), first_of(wrong, "all are"),
+    auto const wrong = tensor_scale_faults(model_), narrow = short_tensor_scales(model_);
+    add({"tensor scales are finite and above 0",
+         wrong.empty() ? when(narrow.empty(), serving_verdict::note) : serving_verdict::bad,
+         first_of(wrong.empty() ? narrow : wrong, "all are"),
          "NaN or infinite output, also of an input scale of 0, as of an expert that calibration never met", "likewise",
          "likewise"});
   }
 
-  void check_block_scales() {
+  void check_block_scales(block_scales scales) {
     std::vector<std::string> wrong;
     for (auto const& t : model_.tensors()) {
-      if (!is_block_scale(t)) continue;
-      auto const fault = fault_of(model_, t);
+      if (scales == block_scales::skip) break;
+      using kind = storage_scheme::kind;
+      auto const what = block_scale_of(model_, t);
+      if (what == kind::unknown) continue;
+      bool const signless = what != kind::int_compressed && what != kind::fp8;
+      auto const fault = fault_of(model_, t, signless ? scale_range::above_0 : scale_range::finite);
       if (!fault.empty()) wrong.push_back(t.name + " " + fault);
     }
-    add({"block scales are finite, without a sign", when(wrong.empty(), serving_verdict::bad), first_of(wrong, "all are"),
+    bool const good = wrong.empty() && scales == block_scales::scan;
+    add({"block scales are finite, without a sign", when(good, wrong.empty() ? serving_verdict::note : serving_verdict::bad),
+         scales == block_scales::skip ? "not looked at" : first_of(wrong, "all are"),
          "refuses to load NaN, older versions compute with it; Marlin drops the bit of the sign", "NaN for tokens routed there",
          "likewise"});
   }

@@ -22,7 +22,7 @@ struct serving_check {
   std::string vllm = {}, sglang = {}, tensorrt_llm = {};  ///< what it means there, met or not
 };
 
-/// Block scales are most of what there is to read.
+/// Block scales are most of what there is to read; where they are skipped their row is a note.
 enum class block_scales { scan, skip };
 
 namespace detail {
