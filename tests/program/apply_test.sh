@@ -104,11 +104,31 @@ P
 "$cull" apply "$work/zero" "$plan" --out "$work/zeroes" >/dev/null
 got=0
 expect 0 "BAD   tensor scales are finite and above 0" "$cull" verify "$work/zero" "$plan" "$work/zeroes"
-expect 0 "1 demands of serving engines are not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes"
-expect 1 "1 demands of serving engines are not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
+expect 0 "1 demand of serving engines is not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes"
+expect 1 "1 demand of serving engines is not met" "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
 "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable --json >"$work/serving.json" 2>"$work/said" || got=$?
 equals "$got $(cat "$work/said")" "1 "
 equals "$(field "$work/serving.json" 'd["verified"], d["servable"]')" "(True, False)"
+# A sample looks at no block scales, and says so, unless it is asked whether the model can be served.
+python3 - "$work/zero" <<'P'
+import glob, json, struct, sys
+for path in glob.glob(sys.argv[1] + "/*.safetensors"):
+    with open(path, "r+b") as f:
+        size, = struct.unpack("<Q", f.read(8))
+        for name, entry in json.loads(f.read(size)).items():
+            if name.endswith("down_proj.input_scale"):
+                f.seek(8 + size + entry["data_offsets"][0])
+                f.write(struct.pack("<f", 1))
+            if name.endswith(".weight_scale"):
+                begin, end = entry["data_offsets"]
+                f.seek(8 + size + begin)
+                f.write(b"\x7f" * (end - begin))
+P
+"$cull" apply "$work/zero" "$plan" --out "$work/nans" >/dev/null
+expect 0 "not looked at" "$cull" verify "$work/zero" "$plan" "$work/nans" --sample 0
+"$cull" verify "$work/zero" "$plan" "$work/nans" --sample 0 --json >"$work/serving.json"
+equals "$(field "$work/serving.json" 'd["verified"], d["servable"]')" "(True, None)"
+expect 1 "1 demand of serving engines is not met" "$cull" verify "$work/zero" "$plan" "$work/nans" --sample 0 --servable
 
 # --json-out has the result, whatever the end.
 ends() { # TEXT EXPRESSION VALUE COMMAND...: status 1, TEXT for people, VALUE in the file
