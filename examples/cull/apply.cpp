@@ -70,7 +70,7 @@ void kit_alone(paths const& p, kit_options const& o, console const& out) {
   auto const model = open_model(p.model, p.choice);
   auto const plan = cull::load_plan(p.plan);
   kit::contents made;
-  cull::add_files(p.dir, kit_adder(model, plan, p, o, made, out));
+  cull::add_made_files(p.dir, kit_adder(model, plan, p, o, made, out));
   auto result = tell_kit(made, out);
   if (has_checksums(p.dir)) write_checksums(p.dir, out);
   out.result(std::move(result));

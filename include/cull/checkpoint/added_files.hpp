@@ -67,7 +67,7 @@ inline std::vector<written_file> files_of(json const& manifest) {
 /// more. Stopped in between, the directory fails `verify` until the same call is made again; no byte of the model is touched.
 /// Throws `errc::not_found` (not a complete checkpoint), `errc::already_exists` (of the names one cannot be added; nothing was
 /// written), `errc::io`.
-inline void add_files(std::filesystem::path const& dir, file_adder const& adder) {
+inline void add_made_files(std::filesystem::path const& dir, file_adder const& adder) {
   auto const manifest = detail::read_manifest(dir);
   auto const before = detail::added_names(manifest);
   std::vector<written_file> known;
@@ -86,10 +86,11 @@ inline void add_files(std::filesystem::path const& dir, file_adder const& adder)
   to.add(adder, {}, [](auto const&) {});
   to.write_manifest();
 }
+/// The same of files that are there already.
 inline void add_files(std::filesystem::path const& dir, std::vector<added_file> const& files) {
   file_adder all{{}, [&](auto const&, auto const&) { return files; }};
   for (auto const& file : files) all.names.push_back(file.name);
-  add_files(dir, all);
+  add_made_files(dir, all);
 }
 
 CULL_NAMESPACE_END

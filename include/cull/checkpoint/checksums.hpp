@@ -91,7 +91,7 @@ inline std::string checksum_lines(std::filesystem::path const& dir, digest_maker
 /// Adds such a file to a checkpoint, or makes it anew. Throws what `checksum_lines` and `add_files` throw.
 inline void add_checksums(std::filesystem::path const& dir, digest_maker const& make, checksum_options const& options = {}) {
   // When the source's own list has made way, so that it is among the files.
-  add_files(dir, {{sha256_file_name}, [&](auto const& complete, auto const&) {
+  add_made_files(dir, file_adder{{sha256_file_name}, [&](auto const& complete, auto const&) {
                     return std::vector<added_file>{{sha256_file_name, checksum_lines(complete, make, options)}};
                   }});
 }
