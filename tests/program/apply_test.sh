@@ -135,7 +135,7 @@ ends() { # TEXT EXPRESSION VALUE COMMAND...: status 1, TEXT for people, VALUE in
   expect 1 "$1" "${@:4}" --json-out "$work/result.json"
   equals "$(field "$work/result.json" "$2")" "$3"
 }
-ends "1 demands of serving engines are not met" 'd["verified"], d["servable"], len(d["serving"])' "(True, False, $rows)" \
+ends "1 demand of serving engines is not met" 'd["verified"], d["servable"], len(d["serving"])' "(True, False, $rows)" \
   "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
 ends "do not use this checkpoint" 'd["verified"], len(d["failures"]) > 0' "(False, True)" "$cull" verify "$model" "$plan" "$work/wrong"
 

@@ -46,12 +46,13 @@ inline std::filesystem::path own_path(std::filesystem::path const& dir) {
   return out;
 }
 
-/// Where the bytes of the model lie: its directory, and those that its shards are links into, as the hub's cache has them.
+/// Where the bytes of the model lie: its directory, and the hub cache's store of what its shards are links to. Other directories
+/// that links lead into may be anything, a home for one.
 inline std::vector<std::filesystem::path> directories_of(checkpoint const& model) {
   std::vector<std::filesystem::path> out{own_path(model.dir())};
   for (auto const& shard : model.shards()) {
     auto dir = own_path(shard.path()).parent_path();
-    if (std::find(out.begin(), out.end(), dir) == out.end()) out.push_back(std::move(dir));
+    if (dir.filename() == "blobs" && std::find(out.begin(), out.end(), dir) == out.end()) out.push_back(std::move(dir));
   }
   return out;
 }
