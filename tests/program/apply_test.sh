@@ -136,7 +136,7 @@ ends() { # TEXT EXPRESSION VALUE COMMAND...: status 1, TEXT for people, VALUE in
   equals "$(field "$work/result.json" "$2")" "$3"
 }
 ends "1 demand of serving engines is not met" 'd["verified"], d["servable"], len(d["serving"])' "(True, False, $rows)" \
-  "$cull" verify "$work/zero" "$plan" "$work/zeroes" --servable
+  "$cull" verify "$work/zero" "$plan" "$work/nans" --servable
 ends "do not use this checkpoint" 'd["verified"], len(d["failures"]) > 0' "(False, True)" "$cull" verify "$model" "$plan" "$work/wrong"
 
 # An index that omits tensors.
