@@ -24,8 +24,8 @@ CULL_NAMESPACE_BEGIN
 namespace detail {
 
 /// The 256 columns of a token that 128 bytes of codes meet, each value as `Digits` signed bytes: block b is lane
-/// b % 8 / 2 * 4 + b / 8 * 2 + b % 2, in which two vectors of codes shuffled by pairs have it. Three digits hold every f32 to
-/// 2^-24 of the block's largest, two to 2^-16.
+/// b % 8 / 2 * 4 + b / 8 * 2 + b % 2, in which two vectors of codes shuffled by pairs have it. How near values are is said at
+/// `latency`.
 template <int Digits>
 struct fixed_point_unit {
   static constexpr std::int64_t columns = 256;
