@@ -98,6 +98,28 @@ TEST_CASE("observation: the same bits for any order, split and number of threads
   }
 }
 
+TEST_CASE("observation: sequences closed as they end, the others still open, give the same bits") {
+  auto const tokens = make_tokens(257, experts, 4, 3);
+  auto whole = fresh(), seen = fresh();
+  add(whole, 7, tokens);
+  whole.finish();
+  int const sequences = 1 + std::max_element(tokens.begin(), tokens.end(), [](auto const& a, auto const& b) {
+                              return a.sequence < b.sequence;
+                            })->sequence;
+  for (int s = 0; s < sequences; ++s) {
+    std::vector<token> own;
+    std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(own), [&](token const& t) { return t.sequence == s; });
+    auto const half = own.begin() + std::ssize(own) / 2;
+    add(seen, 7, {own.begin(), half});
+    seen.at(7).finish_below(s);
+    CHECK(seen.has_open_sequences());
+    add(seen, 7, {half, own.end()});
+  }
+  seen.at(7).finish_below(sequences);
+  CHECK_FALSE(seen.has_open_sequences());
+  CHECK(seen == whole);
+}
+
 TEST_CASE("observation: a token of weight 0 leaves no trace; one more token leaves one") {
   auto tokens = make_tokens(40, experts, 2, 5);
   auto with = fresh(), without = fresh();

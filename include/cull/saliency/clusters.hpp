@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include <cull/config.hpp>
@@ -114,15 +115,18 @@ class open_clusters {
     return status;
   }
 
-  /// Closes every open sequence: its sums are rounded to f64, each product once more. Returns how many sequences did not fit.
-  std::int64_t close_into(cluster_products<Measures...>& products) {
+  /// Closes open sequences, all or those numbered below `end`: sums are rounded to f64, each product once more. Returns how many
+  /// sequences did not fit.
+  std::int64_t close_into(cluster_products<Measures...>& products, std::optional<int> end = {}) {
     std::int64_t rejected = 0;
-    for (auto const& [sequence, open] : open_) {
+    std::erase_if(open_, [&](auto const& entry) {
+      if (end && entry.first >= *end) return false;
       double values[layout::sums];
-      for (std::size_t i = 0; i < open.size(); ++i) values[i] = open[i].value();
+      for (std::size_t i = 0; i < entry.second.size(); ++i) values[i] = entry.second[i].value();
       rejected += products.try_add(values) ? 0 : 1;
-    }
-    open_.clear();
+      return true;
+    });
+    if (open_.empty()) open_ = decltype(open_){};  // the table of buckets too, which `= {}` keeps
     return rejected;
   }
 

@@ -37,6 +37,8 @@ class observation_slot {
   int domains() const { return of_->domain_count(); }
   /// Says that every sequence of this layer is complete: frees what open sequences need. Sequence numbers may be used again.
   void finish() { of_->finish_layer(layer_); }
+  /// The same of the sequences numbered below `end`, for who takes them in order: only those that are open need memory then.
+  void finish_below(int end) { of_->finish_layer(layer_, end); }
 
   auto& cell(int expert, int domain) { return of_->cell(domain, layer_, expert); }
 
@@ -149,11 +151,11 @@ class observation {
     return static_cast<std::size_t>(found - layers_.begin());
   }
 
-  void finish_layer(std::size_t layer) {
+  void finish_layer(std::size_t layer, std::optional<int> end = {}) {
     for (int d = 0; d < domain_count(); ++d) {
       for (int e = 0; e < expert_counts_[layer]; ++e) {
         auto& c = cell(d, layer, e);
-        c.rejected += c.open.close_into(c.sums.clusters());
+        c.rejected += c.open.close_into(c.sums.clusters(), end);
       }
     }
   }
