@@ -18,6 +18,7 @@ class buffer {
 
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(values_.size() * sizeof(float)); }
   float* row(std::int64_t i) { return values_.data() + i * cols_; }
   float const* row(std::int64_t i) const { return values_.data() + i * cols_; }
   matrix_view<float> view() { return {values_.data(), rows_, cols_}; }

@@ -34,15 +34,19 @@ void show_rows(token_table const& tokens, buffer const& normed, logits_hook cons
   }
 }
 
-/// Rows of `from` that have a successor in their sequence, in the order of `to`.
-buffer with_successor(buffer const& from, token_table const& all, token_table const& to) {
-  buffer out{to.rows(), from.cols()};
-  for (std::int64_t t = 0; t < to.rows(); ++t) {
-    auto const at = static_cast<std::size_t>(t);
+/// Rows of `from` for `count` tokens of `to`, which are those that have a successor.
+buffer with_successor(buffer const& from, token_table const& all, token_table const& to, std::int64_t first, std::int64_t count) {
+  buffer out{count, from.cols()};
+  for (std::int64_t t = 0; t < count; ++t) {
+    auto const at = static_cast<std::size_t>(first + t);
     auto const row = all.starts[static_cast<std::size_t>(to.sequence[at])] + to.positions[at];
     std::copy(from.row(row), from.row(row) + from.cols(), out.row(t));
   }
   return out;
+}
+
+void count_states(run_counters& counters, std::int64_t hidden, layer_pass const& pass) {
+  counters.state_bytes = std::max(counters.state_bytes, hidden + pass.state_bytes());
 }
 
 bool wants_mtp(layer_hooks const& hooks) {
@@ -59,28 +63,45 @@ decoder::decoder(cull::checkpoint const& model, cull::on_cpu exec, decoder_optio
       embedding_(model, config_),
       head_(model, config_, products_) {}
 
+buffer decoder::run_layers(token_table const& tokens, layer_hooks const& hooks, run_counters& counters) const {
+  buffer hidden = embedding_(tokens.ids);
+  layer_pass pass{config_, tokens, options_.batch_tokens, hooks};
+  for (int number = 0; number < config_.layers; ++number) {
+    counters.batches += pass(layer{model_, config_, number, products_}, hidden);
+  }
+  for (std::int64_t t = 0; t < hidden.rows(); ++t) head_.norm().row(hidden.row(t), hidden.row(t));
+  count_states(counters, hidden.bytes(), pass);
+  return hidden;
+}
+
+void decoder::run_mtp(buffer const& normed, token_table const& all, token_table const& drafting, layer_hooks const& hooks,
+                      run_counters& counters) const {
+  buffer hidden{drafting.rows(), config_.hidden};
+  layer_pass pass{config_, drafting, options_.batch_tokens, hooks};
+  mtp_layer const mtp{model_, config_, products_};
+  for (std::int64_t first = 0; first < hidden.rows(); first += pass.batch_tokens()) {
+    auto const count = std::min(pass.batch_tokens(), hidden.rows() - first);
+    auto const part = [&](auto const& column) {
+      return std::span{column}.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    };
+    buffer const input = mtp.input(embedding_, part(drafting.next_ids), part(drafting.positions),
+                                   with_successor(normed, all, drafting, first, count).view());
+    std::copy(input.row(0), input.row(count), hidden.row(first));
+  }
+  counters.batches += pass(mtp.layer(), hidden);
+  count_states(counters, normed.bytes() + hidden.bytes(), pass);
+  if (hooks.on_mtp_logits) show_logits(head_, drafting, mtp.head_norm()(hidden.view()), hooks.on_mtp_logits);
+}
+
 run_counters decoder::run(std::span<sequence const> sequences, layer_hooks const& hooks) {
   for (auto const& each : sequences) check_ids(each.id, each.ids, config_.vocabulary);
   auto const domains = hooks.observer != nullptr ? hooks.observer->domains() : std::vector<std::string>{};
   auto const tokens = tabulate(sequences, domains);
   run_counters counters{.tokens = tokens.rows()};
-  buffer hidden = embedding_(tokens.ids);
-  counters.state_bytes = std::int64_t{4} * tokens.rows() * config_.hidden;
-  layer_pass pass{config_, tokens, options_.batch_tokens, hooks};
-  for (int number = 0; number < config_.layers; ++number) {
-    counters.batches += pass(layer{model_, config_, number, products_}, hidden);
-  }
-  buffer const normed = head_.norm()(hidden.view());
+  buffer const normed = run_layers(tokens, hooks, counters);
   if (hooks.on_normed) show_rows(tokens, normed, hooks.on_normed);
   if (hooks.on_logits) show_logits(head_, tokens, normed, hooks.on_logits);
-  if (!config_.has_mtp || !wants_mtp(hooks)) return counters;
-
-  counters.state_bytes *= 3;  // the normed states and MTP's inputs beside them
-  auto const drafting = tabulate(sequences, domains, 1);
-  mtp_layer const mtp{model_, config_, products_};
-  hidden = mtp.input(embedding_, drafting.next_ids, drafting.positions, with_successor(normed, tokens, drafting).view());
-  counters.batches += layer_pass{config_, drafting, options_.batch_tokens, hooks}(mtp.layer(), hidden);
-  if (hooks.on_mtp_logits) show_logits(head_, drafting, mtp.head_norm()(hidden.view()), hooks.on_mtp_logits);
+  if (config_.has_mtp && wants_mtp(hooks)) run_mtp(normed, tokens, tabulate(sequences, domains, 1), hooks, counters);
   return counters;
 }
 

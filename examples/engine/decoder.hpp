@@ -11,6 +11,7 @@
 #include <engine/layer.hpp>
 #include <engine/mtp.hpp>
 #include <engine/sequences.hpp>
+#include <engine/token_table.hpp>
 #include <engine/vocabulary.hpp>
 
 namespace engine {
@@ -43,7 +44,7 @@ struct layer_hooks {
 struct run_counters {
   std::int64_t tokens = 0;
   std::int64_t batches = 0;      ///< of all layers together
-  std::int64_t state_bytes = 0;  ///< hidden states of all tokens, most at a time
+  std::int64_t state_bytes = 0;  ///< hidden states of all tokens and what indexers picked for them, most at a time
 };
 
 /// A decoder of any architecture of `architecture_of`, layer by layer: one layer's weights (mapped) and the hidden states of all
@@ -62,6 +63,10 @@ class decoder {
   run_counters run(std::span<sequence const> sequences, layer_hooks const& hooks);
 
  private:
+  buffer run_layers(token_table const& tokens, layer_hooks const& hooks, run_counters& counters) const;
+  void run_mtp(buffer const& normed, token_table const& all, token_table const& drafting, layer_hooks const& hooks,
+               run_counters& counters) const;
+
   cull::checkpoint const& model_;
   decoder_options options_;
   model_config config_;

@@ -67,10 +67,10 @@ picked_positions indexer::best(float const* query, float const* head_weight, tok
     auto const of = [&](std::int32_t s) { return score[static_cast<std::size_t>(s)]; };
     return of(a) != of(b) ? of(a) > of(b) : a < b;
   };
-  std::nth_element(out.begin(), out.begin() + sizes_.index_topk, out.end(), better);
-  out.resize(static_cast<std::size_t>(sizes_.index_topk));
-  std::sort(out.begin(), out.end());
-  return out;
+  auto const end = out.begin() + sizes_.index_topk;
+  std::nth_element(out.begin(), end, out.end(), better);
+  std::sort(out.begin(), end);
+  return {out.begin(), end};  // copied: picks are kept for all tokens, and `out` has room for every position
 }
 
 }  // namespace engine

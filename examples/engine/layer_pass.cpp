@@ -15,12 +15,23 @@ cull::array_view<T const> slice(std::vector<T> const& column, std::int64_t first
 
 }  // namespace
 
-std::vector<token_place> layer_pass::places(std::vector<layer_cache>& caches) {
+std::vector<token_place> layer_pass::places(std::int64_t first, std::int64_t count) {
   std::vector<token_place> out;
-  for (std::size_t t = 0; t < tokens_.ids.size(); ++t) {
-    out.push_back({tokens_.positions[t], &caches[static_cast<std::size_t>(tokens_.sequence[t])], &picks_[t]});
+  for (auto t = static_cast<std::size_t>(first); t < static_cast<std::size_t>(first + count); ++t) {
+    out.push_back({tokens_.positions[t], &caches_[static_cast<std::size_t>(tokens_.sequence[t])], &picks_[t]});
   }
   return out;
+}
+
+/// Of the tokens from `next` on.
+int layer_pass::first_open(std::int64_t next) const {
+  return next < tokens_.rows() ? tokens_.sequence[static_cast<std::size_t>(next)] : static_cast<int>(tokens_.sequences());
+}
+
+std::int64_t layer_pass::picked_bytes() const {
+  std::size_t out = 0;
+  for (auto const& picks : picks_) out += picks.capacity() * sizeof(picks[0]);
+  return static_cast<std::int64_t>(out);
 }
 
 std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
@@ -29,23 +40,19 @@ std::int64_t layer_pass::operator()(layer const& through, buffer& hidden) {
       observer != nullptr && std::binary_search(observer->layers().begin(), observer->layers().end(), through.number());
   std::int64_t batches = 0;
   if (observed && hooks_.prune_after) {
-    buffer unpruned = hidden;
-    batches += take(through, unpruned, observer);
-    observer->at(through.number()).finish();
+    std::copy(hidden.row(0), hidden.row(hidden.rows()), unpruned_.row(0));
+    batches += take(through, unpruned_, observer);
     through.keep_only(hooks_.prune_after(through.number()));
     batches += take(through, hidden, nullptr);
   } else {
-    batches += take(through, hidden, observer);
-    if (observed) observer->at(through.number()).finish();  // sequences are complete here, and open ones need memory
+    batches += take(through, hidden, observed ? observer : nullptr);
   }
   show(through, hidden);
   return batches;
 }
 
 std::int64_t layer_pass::take(layer const& through, buffer& hidden, observation* observer) {
-  std::vector<layer_cache> caches(static_cast<std::size_t>(tokens_.sequences()),
-                                  layer_cache{config_.cached_values(), config_.cached_index_values()});
-  auto const all = places(caches);
+  std::fill(caches_.begin(), caches_.end(), layer_cache{config_.cached_values(), config_.cached_index_values()});
   routed_ids_.clear();
   routed_weights_.clear();
   moe_watch watch{.observer = observer, .leave_one_out = hooks_.leave_one_out, .times = hooks_.times};
@@ -58,15 +65,17 @@ std::int64_t layer_pass::take(layer const& through, buffer& hidden, observation*
     };
   }
   auto const stage = "layer " + std::to_string(through.number());
-  auto const step = batch_tokens_ > 0 ? batch_tokens_ : std::max<std::int64_t>(tokens_.rows(), 1);
   std::int64_t batches = 0;
-  for (std::int64_t first = 0; first < tokens_.rows(); first += step, ++batches) {
-    auto const count = std::min(step, tokens_.rows() - first);
+  for (std::int64_t first = 0; first < tokens_.rows(); first += batch_tokens_, ++batches) {
+    auto const count = std::min(batch_tokens_, tokens_.rows() - first);
     watch.weights = slice(tokens_.weights, first, count);
     watch.sequence = slice(tokens_.sequence, first, count);
     watch.domain = slice(tokens_.domain, first, count);
-    through(hidden.view().rows(first, count),
-            std::span{all}.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), watch);
+    through(hidden.view().rows(first, count), places(first, count), watch);
+    // Complete sequences are forgotten at once: what is remembered is a batch and one sequence, however many there are.
+    auto const open = first_open(first + count);
+    for (auto s = tokens_.sequence[static_cast<std::size_t>(first)]; s < open; ++s) caches_[static_cast<std::size_t>(s)] = layer_cache{};
+    if (observer != nullptr) observer->at(through.number()).finish_below(open);
     if (hooks_.progress) hooks_.progress(stage, first + count, tokens_.rows());
   }
   return batches;
