@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "counted_heap.hpp"
 #include "options.hpp"
 #include "verbs.hpp"
 
@@ -36,14 +37,16 @@ engine::calibration run_model(cull::checkpoint const& model, calibrate_options c
                                          {.precision = o.running.policy(),
                                           .batch_tokens = o.running.batch_tokens,
                                           .leave_one_out = o.leave_one_out,
-                                          .progress = std::ref(line)});
+                                          .progress = std::ref(line),
+                                          .heap = heap()});
   }
   auto const sequences = read_data(o.data, o.emphases, engine::read_model_config(model).vocabulary);
   engine::calibration_options options{.precision = o.running.policy(),
                                       .batch_tokens = o.running.batch_tokens,
                                       .by_domain = o.by_domain,
                                       .leave_one_out = o.leave_one_out,
-                                      .progress = std::ref(line)};
+                                      .progress = std::ref(line),
+                                      .heap = heap()};
   if (o.sequential > 0) options.sequential = {{o.sequential, std::max(1, model.router().groups)}, o.criterion};
   return engine::calibrate(model, o.running.exec(), sequences, options);
 }
@@ -80,23 +83,25 @@ void calibrate(calibrate_options const& o, console const& out) {
           std::to_string(result.tokens) + " tokens in " + fixed(seconds, 1) + " s (" + std::to_string(result.threads) +
           " threads, " + std::to_string(result.batches) + " batches)");
   out.say("time: " + shares(stages, seconds) + "; memory: " + megabytes(static_cast<std::uint64_t>(result.state_bytes)) +
-          " of hidden states, " + megabytes(static_cast<std::uint64_t>(result.resident_bytes)) +
-          " resident at most, mapped weights included");
+          " of hidden states, " + megabytes(static_cast<std::uint64_t>(result.scratch_bytes)) + " of scratch, " +
+          megabytes(static_cast<std::uint64_t>(result.resident_bytes)) + " resident at most, mapped weights included");
   if (never > 0) out.say(std::to_string(never) + " experts were never chosen; they score 0");
   out.say("wrote " + o.output.path);
-  out.result(
-      {{"sequences", result.observation.provenance().sequences.size()},
-       {"tokens", result.tokens},
-       {"batches", result.batches},
-       {"threads", result.threads},
-       {"seconds", seconds},
-       {"stages", stages},
-       {"memory",
-        {{"mapped_bytes", result.mapped_bytes}, {"state_bytes", result.state_bytes}, {"resident_bytes", result.resident_bytes}}},
-       {"never_chosen", never},
-       {"settings", result.observation.provenance().settings},
-       {"precision", o.running.precision},
-       {"out", o.output.path}});
+  out.result({{"sequences", result.observation.provenance().sequences.size()},
+              {"tokens", result.tokens},
+              {"batches", result.batches},
+              {"threads", result.threads},
+              {"seconds", seconds},
+              {"stages", stages},
+              {"memory",
+               {{"mapped_bytes", result.mapped_bytes},
+                {"state_bytes", result.state_bytes},
+                {"scratch_bytes", result.scratch_bytes},
+                {"resident_bytes", result.resident_bytes}}},
+              {"never_chosen", never},
+              {"settings", result.observation.provenance().settings},
+              {"precision", o.running.precision},
+              {"out", o.output.path}});
 }
 
 }  // namespace

@@ -75,8 +75,11 @@ calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::spa
   provenance.sequences = digest(sequences);
   std::sort(provenance.sequences.begin(), provenance.sequences.end());
   if (options.leave_one_out) provenance.settings += ";leave_one_out";
-  layer_hooks hooks{
-      .observer = &out.observation, .leave_one_out = options.leave_one_out, .progress = options.progress, .times = &out.times};
+  layer_hooks hooks{.observer = &out.observation,
+                    .leave_one_out = options.leave_one_out,
+                    .progress = options.progress,
+                    .times = &out.times,
+                    .heap = options.heap};
   std::optional<prefix_pruner> pruner;
   if (options.sequential) {
     pruner.emplace(out.observation, *options.sequential);
@@ -92,6 +95,7 @@ calibration calibrate(cull::checkpoint const& model, cull::on_cpu exec, std::spa
   out.tokens = counters.tokens;
   out.batches = counters.batches;
   out.state_bytes = counters.state_bytes;
+  out.scratch_bytes = counters.scratch_bytes;
   out.threads = exec.thread_count();
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   out.times.close(out.seconds);

@@ -29,6 +29,7 @@ struct calibration_options {
   bool leave_one_out = false;  ///< also sum what each expert is missed for: one more expert run for every top_k
   std::optional<sequential_pruning> sequential = {};  ///< empty: all layers see the whole model
   std::function<void(std::string_view stage, std::int64_t done, std::int64_t total)> progress = {};
+  heap_counter* heap = nullptr;  ///< what counts the program's heap; without it nobody knows `scratch_bytes`
 };
 
 struct calibration {
@@ -38,9 +39,14 @@ struct calibration {
   std::int64_t batches = 0;  ///< of all layers together
   int threads = 0;
   double seconds = 0;
-  stage_times times = {};           ///< where the seconds went
-  std::int64_t mapped_bytes = 0;    ///< the model's files, of which the system keeps in memory what it likes
-  std::int64_t state_bytes = 0;     ///< hidden states of all tokens, most at a time
+  stage_times times = {};         ///< where the seconds went
+  std::int64_t mapped_bytes = 0;  ///< the model's files, of which the system keeps in memory what it likes
+  std::int64_t state_bytes = 0;   ///< hidden states of all tokens and what indexers picked for them, most at a time
+  /// Most that layers took from the heap beside the states: what the collector, attention, kernels and threads work in, the keys
+  /// of sequences that a batch touches, the sums of those that are open, views of the layer's weights. It grows with
+  /// batch_tokens, threads and the longest sequence, not with their number or the layers'. 0: nobody counted. Not in it: the
+  /// observation, and lists of tokens and sequences (some hundred bytes a token).
+  std::int64_t scratch_bytes = 0;
   std::int64_t resident_bytes = 0;  ///< most that the process had in memory, mapped pages included; 0: not known
 };
 

@@ -45,8 +45,10 @@ buffer with_successor(buffer const& from, token_table const& all, token_table co
   return out;
 }
 
-void count_states(run_counters& counters, std::int64_t hidden, layer_pass const& pass) {
-  counters.state_bytes = std::max(counters.state_bytes, hidden + pass.state_bytes());
+/// `held`: hidden states. What was picked came while the heap rose.
+void count_memory(run_counters& counters, std::int64_t held, layer_pass const& pass, heap_rise const& rise) {
+  counters.state_bytes = std::max(counters.state_bytes, held + pass.state_bytes());
+  counters.scratch_bytes = std::max(counters.scratch_bytes, rise.most() - pass.picked_bytes());
 }
 
 bool wants_mtp(layer_hooks const& hooks) {
@@ -66,11 +68,12 @@ decoder::decoder(cull::checkpoint const& model, cull::on_cpu exec, decoder_optio
 buffer decoder::run_layers(token_table const& tokens, layer_hooks const& hooks, run_counters& counters) const {
   buffer hidden = embedding_(tokens.ids);
   layer_pass pass{config_, tokens, options_.batch_tokens, hooks};
+  heap_rise const rise{hooks.heap};
   for (int number = 0; number < config_.layers; ++number) {
     counters.batches += pass(layer{model_, config_, number, products_}, hidden);
   }
   for (std::int64_t t = 0; t < hidden.rows(); ++t) head_.norm().row(hidden.row(t), hidden.row(t));
-  count_states(counters, hidden.bytes(), pass);
+  count_memory(counters, hidden.bytes(), pass, rise);
   return hidden;
 }
 
@@ -78,6 +81,7 @@ void decoder::run_mtp(buffer const& normed, token_table const& all, token_table 
                       run_counters& counters) const {
   buffer hidden{drafting.rows(), config_.hidden};
   layer_pass pass{config_, drafting, options_.batch_tokens, hooks};
+  heap_rise const rise{hooks.heap};
   mtp_layer const mtp{model_, config_, products_};
   for (std::int64_t first = 0; first < hidden.rows(); first += pass.batch_tokens()) {
     auto const count = std::min(pass.batch_tokens(), hidden.rows() - first);
@@ -89,7 +93,7 @@ void decoder::run_mtp(buffer const& normed, token_table const& all, token_table 
     std::copy(input.row(0), input.row(count), hidden.row(first));
   }
   counters.batches += pass(mtp.layer(), hidden);
-  count_states(counters, normed.bytes() + hidden.bytes(), pass);
+  count_memory(counters, normed.bytes() + hidden.bytes(), pass, rise);
   if (hooks.on_mtp_logits) show_logits(head_, drafting, mtp.head_norm()(hidden.view()), hooks.on_mtp_logits);
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include <engine/heap.hpp>
 #include <engine/layer.hpp>
 #include <engine/mtp.hpp>
 #include <engine/sequences.hpp>
@@ -39,12 +40,14 @@ struct layer_hooks {
   std::function<void(int layer, std::int64_t sequence, matrix_view<float const> hidden)> on_hidden = {};
   std::function<void(std::string_view stage, std::int64_t done, std::int64_t total)> progress = {};  ///< in tokens
   stage_times* times = nullptr;  ///< where the time of layers goes is added to; `other` is left alone
+  heap_counter* heap = nullptr;  ///< what counts the program's heap, for `scratch_bytes`
 };
 
 struct run_counters {
   std::int64_t tokens = 0;
-  std::int64_t batches = 0;      ///< of all layers together
-  std::int64_t state_bytes = 0;  ///< hidden states of all tokens and what indexers picked for them, most at a time
+  std::int64_t batches = 0;        ///< of all layers together
+  std::int64_t state_bytes = 0;    ///< hidden states of all tokens and what indexers picked for them, most at a time
+  std::int64_t scratch_bytes = 0;  ///< most that layers took from the heap beside those; 0: nobody counted
 };
 
 /// A decoder of any architecture of `architecture_of`, layer by layer: one layer's weights (mapped) and the hidden states of all

@@ -41,7 +41,6 @@ template <class Precision>
 bool observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number, std::span<cull::safetensors_file const> files,
                    std::span<XXH3_state_t> hashes, calibration_options const& options, calibration& out) {
   auto const layer = model.moe_layer(number);
-  cull::collector collect{exec, cull::model_router(layer), layer, Precision{}};
   bool residuals = true;
   for (std::size_t f = 0; f < files.size(); ++f) {
     auto const suffix = std::to_string(number);
@@ -58,6 +57,8 @@ bool observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number,
                           {.file = files[f].path().string(), .tensor = name + suffix}};
     }
     residuals = residuals && !residual.values.empty();
+    heap_rise const rise{options.heap};
+    cull::collector collect{exec, cull::model_router(layer), layer, Precision{}};
     auto const step = options.batch_tokens > 0 ? options.batch_tokens : block.rows;
     for (std::int64_t first = 0; first < block.rows; first += step, ++out.batches) {
       auto const count = std::min(step, block.rows - first);
@@ -74,10 +75,12 @@ bool observe_layer(cull::checkpoint const& model, cull::on_cpu exec, int number,
       });
       if (options.progress) options.progress("layer " + suffix, first + count, block.rows);
     }
-    out.state_bytes = std::max(out.state_bytes, static_cast<std::int64_t>(4 * (block.values.size() + expert.values.size())));
+    out.observation.at(number).finish();
+    auto const states = 4 * (block.values.size() + expert.values.size() + residual.values.size());
+    out.state_bytes = std::max(out.state_bytes, static_cast<std::int64_t>(states));
+    out.scratch_bytes = std::max(out.scratch_bytes, rise.most());
     out.tokens += number == model.moe_layers().front() ? block.rows : 0;
   }
-  out.observation.at(number).finish();
   return residuals;
 }
 

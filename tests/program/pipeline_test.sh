@@ -10,6 +10,11 @@ equals "$(field "$work/calibrate.json" 'sorted(d["stages"])')" "['attention', 'd
 equals "$(field "$work/calibrate.json" 'min(d["stages"].values()) > 0, abs(sum(d["stages"].values()) / d["seconds"] - 1) < 1e-9')" "(True, True)"
 # Hidden states of 128 f32 a token; MTP, which has a token less of each sequence, has the last layer's normed states beside its own.
 equals "$(field "$work/calibrate.json" 'd["memory"]["state_bytes"] == 128 * 4 * (2 * d["tokens"] - d["sequences"]), d["memory"]["mapped_bytes"] > 0')" "(True, True)"
+# Scratch holds the outputs of eight experts for each token of a batch.
+"$cull" calibrate "$model" --data "$work/few.jsonl" --out "$work/obs" --force --batch-tokens 64 --json >"$work/small.json"
+equals "$(field "$work/calibrate.json" 'min(1024, d["tokens"]) * 8 * 128 * 4 < d["memory"]["scratch_bytes"] < d["memory"]["resident_bytes"]')" "True"
+equals "$(field "$work/small.json" '64 * 8 * 128 * 4 < d["memory"]["scratch_bytes"]')" "True"
+(($(field "$work/small.json" 'd["memory"]["scratch_bytes"]') < $(field "$work/calibrate.json" 'd["memory"]["scratch_bytes"]'))) || die "smaller batches take no less"
 "$cull" plan "$model" "$work/obs" --keep 42 --out "$work/plan.json" --json >"$work/plan.out.json"
 equals "$(field "$work/plan.json" '[len(d["layers"][k]) for k in sorted(d["layers"])]')" "[42, 42, 42, 42, 42]"
 predicted=$(field "$work/plan.out.json" 'd["bytes_after"]')

@@ -18,6 +18,7 @@ open(sys.argv[1], "wb").write(struct.pack("<Q", len(text)) + text + body)
 PY
 "$cull" calibrate "$model" --states "$work/states.safetensors" --out "$work/obs" --json >"$work/out.json"
 equals "$(field "$work/out.json" 'd["sequences"], d["tokens"]')" "(1, 40)"
+equals "$(field "$work/out.json" 'd["memory"]["state_bytes"], 0 < d["memory"]["scratch_bytes"] < d["memory"]["resident_bytes"]')" "(20480, True)"
 "$cull" calibrate "$model" --states "$work/states.safetensors" --out "$work/obs2" --batch-tokens 7 --threads 1 >/dev/null
 same_file "$work/obs" "$work/obs2"
 equals "$(python3 - "$work/obs" <<'PY'
