@@ -74,7 +74,8 @@ std::int64_t layer_pass::take(layer const& through, buffer& hidden, observation*
     through(hidden.view().rows(first, count), places(first, count), watch);
     // Complete sequences are forgotten at once: what is remembered is a batch and one sequence, however many there are.
     auto const open = first_open(first + count);
-    for (auto s = tokens_.sequence[static_cast<std::size_t>(first)]; s < open; ++s) caches_[static_cast<std::size_t>(s)] = layer_cache{};
+    for (auto s = tokens_.sequence[static_cast<std::size_t>(first)]; s < open; ++s)
+      caches_[static_cast<std::size_t>(s)] = layer_cache{};
     if (observer != nullptr) observer->at(through.number()).finish_below(open);
     if (hooks_.progress) hooks_.progress(stage, first + count, tokens_.rows());
   }
