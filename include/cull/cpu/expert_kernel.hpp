@@ -164,14 +164,10 @@ class expert_kernel {
   void gate_and_up_apart(gated_rows<Kernel> const& both, Activation const& activation) {
     auto const width = both.up.rows;
     gates_.reserve(tokens_ * width);
-    for_each_strip_range(exec_, both.strips(), 2, false, [&](std::int64_t first, std::int64_t last) {
-      multiply_strips(entering_, first, last, both, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
-        bool const gate = strip % 2 == 0;
-        finish_sums<Kernel>(sums, tiles * tile_size, (gate ? both.gate : both.up).outer_scale,
-                            gate ? expert_.gate_bias : expert_.up_bias, strip / 2);
-        keep(strip / 2, tile, tiles, width, sums, gate ? gates_ : inner_);
-      });
-      auto const begin = first / 2 * Kernel::rows, end = std::min(last / 2 * Kernel::rows, width);
+    for_each_strip_range(exec_, both.up.strips(), 1, false, [&](std::int64_t first, std::int64_t last) {
+      keep_products(both.gate, expert_.gate_bias, first, last, gates_);
+      keep_products(both.up, expert_.up_bias, first, last, inner_);
+      auto const begin = first * Kernel::rows, end = std::min(last * Kernel::rows, width);
       visit_activation(activation, [&](auto const& act) {
         for (std::int64_t t = 0; t < tokens_; ++t) {
           auto const at = t * width + begin;
@@ -193,6 +189,13 @@ class expert_kernel {
     });
   }
 
+  void keep_products(weight_rows<Kernel> const& rows, array_view<float const> bias, std::int64_t first, std::int64_t last,
+                     aligned_buffer<float> const& to) const {
+    multiply_strips(entering_, first, last, rows, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
+      finish_sums<Kernel>(sums, tiles * tile_size, rows.outer_scale, bias, strip);
+      keep(strip, tile, tiles, rows.rows, sums, to);
+    });
+  }
   void keep(std::int64_t strip, std::int64_t tile, std::int64_t tiles, std::int64_t width, float const* sums,
             aligned_buffer<float> const& to) const {
     for_each_output<Kernel>(strip, tile, tiles, width, tokens_,

@@ -111,8 +111,6 @@ concept stored_rows_only = requires {
 template <class Kernel>
 struct weight_rows {
   static constexpr std::int64_t together = 1;
-  static constexpr std::int64_t strips_ahead = 1;  // asked for while one is multiplied
-
   void const* matrix = nullptr;
   void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                  typename Kernel::element* out) = nullptr;
@@ -137,13 +135,20 @@ struct weight_rows {
   }
 };
 
+/// Bytes from codes of a strip to those that are asked for while it is multiplied: the next strip's, or as many strips on as take
+/// memory's answer to come.
+inline std::int64_t bytes_ahead(std::int64_t strip_bytes) {
+  constexpr std::int64_t enough = 16384;
+  return std::max<std::int64_t>(1, (enough + strip_bytes - 1) / std::max<std::int64_t>(strip_bytes, 1)) * strip_bytes;
+}
+
 /// `Kernel::rows` NVFP4 rows from `row` on where they lie, or in `buffer` where scales do not lie in rows, or rows end.
 template <class Kernel, matrix_format F>
 packed_strip stored_strip(matrix<F> const& m, std::int64_t row, aligned_buffer<std::uint8_t>& buffer) {
   using stored = packed_rows<F>;
   auto const& p = m.parts;
   auto const blocks = p.cols / 16, step = p.row_step * p.cols / 2;
-  auto const ahead = weight_rows<Kernel>::strips_ahead * Kernel::rows * step;
+  auto const ahead = bytes_ahead(Kernel::rows * step);
   bool const whole = row + Kernel::rows <= m.rows;
   packed_strip out{stored::codes(p, row), step, nullptr, step / 8, ahead};
   if (stored::scales_in_rows && whole) {

@@ -33,36 +33,41 @@ struct fixed_point_avx2 {
     CULL_UNROLL(2)
     for (int r = 0; r < rows; ++r) a[r][0] = a[r][1] = _mm256_setzero_ps();
     auto const whole = columns / unit::columns;
-    for (std::int64_t u = 0; u < whole; ++u) {
-      ask_ahead<rows>(w, 256 * u, w.codes + 128 * u, w.scales + 16 * u);
-      ask_for_rows<rows>(w.codes + 128 * u + 64 + w.ahead, w.code_step);
-      add_unit(x[u], w, u, a);
+    auto seen = _mm_setzero_si128();
+    auto at = w;
+    for (std::int64_t u = 0; u < whole; ++u, at.codes += 128, at.scales += 16) {
+      ask_for_rows<1>(at.scales + u % rows * at.scale_step + at.ahead / 8, 0);
+      add_unit<true>(x[u], at, a, seen);
     }
     if (whole * unit::columns < columns) {
       strip_tail<rows> const tail{w, whole * unit::columns, columns};
-      add_unit(x[whole], tail.strip(), 0, a);
+      add_unit<false>(x[whole], tail.strip(), a, seen);
     }
     for (int r = 0; r < rows; ++r) {
-      auto const* const scales = w.scales + r * w.scale_step;
-      sums[r] = plain(scales, columns / 16) ? lane_sum(a[r][0], a[r][1])
-                                            : fixed_point_product(x, w.codes + r * w.code_step, scales, columns);
+      sums[r] = plain(seen) ? lane_sum(a[r][0], a[r][1])
+                            : fixed_point_product(x, w.codes + r * w.code_step, w.scales + r * w.scale_step, columns);
     }
   }
 
  private:
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void add_unit(unit const& x, packed_strip const& w,
-                                                                              std::int64_t u, __m256 (*a)[2]) noexcept {
+  /// As `fixed_point_avx512::add_unit`.
+  template <bool Ask>
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void add_unit(unit const& x, packed_strip const& w, __m256 (*a)[2],
+                                                                              __m128i& seen) noexcept {
     CULL_UNROLL(2)
     for (int half = 0; half < 2; ++half) {
       auto const corrections = _mm256_load_si256(reinterpret_cast<__m256i const*>(x.corrections + 8 * half));
       auto const units = _mm256_load_ps(x.units + 8 * half);
       CULL_UNROLL(2)
       for (int r = 0; r < rows; ++r) {
+        auto const* const codes = w.codes + r * w.code_step;
+        if constexpr (Ask) ask_for_rows<1>(codes + 64 * half + w.ahead, 0);
+        auto const bytes = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.scales + r * w.scale_step));
+        if (half == 0) seen = _mm_max_epu8(seen, bytes);
         __m256i code[4];
-        split(w.codes + r * w.code_step + 128 * u + 32 * half, code);
+        split(codes + 32 * half, code);
         auto const sum = _mm256_add_epi32(products(x, code, half), corrections);
-        auto const scale = _mm256_mul_ps(scales(w.scales + r * w.scale_step + 16 * u, half), units);
-        a[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, a[r][half]);
+        a[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(factors(bytes, half), units), a[r][half]);
       }
     }
   }
@@ -103,23 +108,13 @@ struct fixed_point_avx2 {
     return _mm256_shuffle_epi8(table, _mm256_and_si256(bytes, _mm256_set1_epi8(15)));
   }
   /// The scales of one half of the lanes times 2^-8.
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 scales(std::uint8_t const* from, int half) noexcept {
-    auto const bytes = _mm_loadu_si128(reinterpret_cast<__m128i const*>(from));
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) __m256 factors(__m128i bytes, int half) noexcept {
     auto const order = _mm_load_si128(reinterpret_cast<__m128i const*>(scale_order.values) + half);
     return _mm256_cvtph_ps(_mm_srli_epi16(_mm_shuffle_epi8(bytes, order), 1));
   }
-  /// Whether scales are what `scales` can read: neither negative nor NaN.
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) bool plain(std::uint8_t const* scales,
-                                                                           std::int64_t count) noexcept {
-    auto seen = _mm256_setzero_si256();
-    std::int64_t b = 0;
-    for (; b + 32 <= count; b += 32) {
-      auto const bytes = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(scales + b));
-      seen = _mm256_or_si256(seen, _mm256_or_si256(bytes, _mm256_add_epi8(bytes, _mm256_set1_epi8(1))));
-    }
-    int last = 0;
-    for (; b < count; ++b) last |= scales[b] | (scales[b] + 1);
-    return _mm256_movemask_epi8(seen) == 0 && (last & 0x80) == 0;
+  /// As `fixed_point_avx512::plain`.
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) bool plain(__m128i seen) noexcept {
+    return _mm_movemask_epi8(_mm_or_si128(seen, _mm_add_epi8(seen, _mm_set1_epi8(1)))) == 0;
   }
 };
 

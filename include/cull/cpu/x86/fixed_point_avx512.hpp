@@ -34,67 +34,61 @@ struct fixed_point_avx512 {
     CULL_UNROLL(8)
     for (int r = 0; r < 8; ++r) a[r] = _mm512_setzero_ps();
     auto const whole = columns / unit::columns;
+    auto seen = _mm256_setzero_si256();
     auto at = w;
     for (std::int64_t u = 0; u < whole; ++u, at.codes += 128, at.scales += 16) {
-      ask_for_next(at, u);
-      add_unit(x[u], at, a);
+      ask_for_rows<1>(at.scales + u % rows * at.scale_step + at.ahead / 8, 0);  // a line is four units' scales
+      add_unit<true>(x[u], at, a, seen);
     }
     if (whole * unit::columns < columns) {
       strip_tail<rows> const tail{w, whole * unit::columns, columns};
-      add_unit(x[whole], tail.strip(), a);
+      add_unit<false>(x[whole], tail.strip(), a, seen);
     }
     _mm512_mask_storeu_ps(sums, (1u << rows) - 1, lane_sums_8(a));
-    for (int r = 0; r < rows; ++r) {
-      auto const* const scales = w.scales + r * w.scale_step;
-      if (!plain(scales, columns / 16)) sums[r] = fixed_point_product(x, w.codes + r * w.code_step, scales, columns);
-    }
+    if (plain(seen)) return;
+    for (int r = 0; r < rows; ++r) sums[r] = fixed_point_product(x, w.codes + r * w.code_step, w.scales + r * w.scale_step, columns);
   }
 
  private:
   static_assert(rows == 4);  // two pointers and a step reach each, so that none has to be fetched from the stack
 
-  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) void ask_for_next(packed_strip const& at,
-                                                                                         std::int64_t u) noexcept {
-    auto const *codes = at.codes + at.ahead, *more_codes = codes + 2 * at.code_step;
-    ask_for_rows<2>(codes, at.code_step);
-    ask_for_rows<2>(codes + 64, at.code_step);
-    ask_for_rows<2>(more_codes, at.code_step);
-    ask_for_rows<2>(more_codes + 64, at.code_step);
-    if (u % 4 == 0) ask_for_rows<rows>(at.scales + at.ahead / 8, at.scale_step);
-  }
-
+  /// Rows one by one, each with what it asks for: where many lines are asked for at once, some are not brought.
+  template <bool Ask>
   CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) void add_unit(unit const& x, packed_strip const& w,
-                                                                                     __m512* a) noexcept {
-    __m512i digit[Digits][4];
-    CULL_UNROLL(3)
-    for (int d = 0; d < Digits; ++d) {
-      CULL_UNROLL(4)
-      for (int i = 0; i < 4; ++i) {
-        digit[d][i] = _mm512_load_si512(x.digits[d][i]);
-        CULL_IN_REGISTER(digit[d][i]);
-      }
-    }
-    auto const corrections = _mm512_load_si512(x.corrections);
+                                                                                     __m512* a, __m256i& seen) noexcept {
     auto const units = _mm512_load_ps(x.units);
     auto const *more_codes = w.codes + 2 * w.code_step, *more_scales = w.scales + 2 * w.scale_step;
     CULL_UNROLL(4)
     for (int r = 0; r < rows; ++r) {
-      __m512i code[4];
-      split((r < 2 ? w.codes : more_codes) + r % 2 * w.code_step, code);
-      // Digits apart: one chain through all would fill the scheduler with what waits.
-      __m512i sum[Digits];
-      CULL_UNROLL(3)
-      for (int d = 0; d < Digits; ++d) {
-        sum[d] = d == 0 ? corrections : _mm512_setzero_si512();
-        CULL_UNROLL(4)
-        for (int i = 0; i < 4; ++i) sum[d] = _mm512_dpbusd_epi32(sum[d], code[i], digit[d][i]);
+      auto const* const codes = (r < 2 ? w.codes : more_codes) + r % 2 * w.code_step;
+      auto const* const scales = (r < 2 ? w.scales : more_scales) + r % 2 * w.scale_step;
+      if constexpr (Ask) {
+        ask_for_rows<1>(codes + w.ahead, 0);
+        ask_for_rows<1>(codes + w.ahead + 64, 0);
       }
-      CULL_UNROLL(3)
-      for (int d = Digits - 1; d > 0; --d) sum[d - 1] = _mm512_add_epi32(sum[d - 1], _mm512_maskz_slli_epi32(0xffff, sum[d], 8));
-      auto const value = _mm512_maskz_cvtepi32_ps(0xffff, sum[0]);
-      auto const factor = scales((r < 2 ? w.scales : more_scales) + r % 2 * w.scale_step);
-      a[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(factor, units), a[r]);
+      auto const bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(scales)));
+      seen = _mm256_max_epu8(seen, bytes);
+      auto const value = _mm512_maskz_cvtepi32_ps(0xffff, products(x, codes));
+      a[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(factors(bytes), units), a[r]);
     }
+  }
+
+  /// Sums over blocks of codes, biased, times values. One chain of products through all digits would fill the scheduler with what
+  /// waits, and so would digit after digit: each code meets all of them when it is there.
+  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) __m512i products(unit const& x,
+                                                                                        std::uint8_t const* codes) noexcept {
+    __m512i code[4], sum[Digits];
+    split(codes, code);
+    CULL_UNROLL(3)
+    for (int d = 0; d < Digits; ++d) sum[d] = d == 0 ? _mm512_load_si512(x.corrections) : _mm512_setzero_si512();
+    CULL_UNROLL(4)
+    for (int i = 0; i < 4; ++i) {
+      CULL_UNROLL(3)
+      for (int d = Digits - 1; d >= 0; --d) sum[d] = _mm512_dpbusd_epi32(sum[d], code[i], _mm512_load_si512(x.digits[d][i]));
+    }
+    CULL_UNROLL(3)
+    for (int d = Digits - 1; d > 0; --d) sum[d - 1] = _mm512_add_epi32(sum[d - 1], _mm512_maskz_slli_epi32(0xffff, sum[d], 8));
+    return sum[0];
   }
 
   /// Codes plus the bias of columns 0, 2, .. 6 of every block's lane, then 1, .. 7, 8, .. 14, and 9, .. 15.
@@ -112,22 +106,14 @@ struct fixed_point_avx512 {
   CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) __m512i look_up(__m512i index, __m512i table) noexcept {
     return _mm512_maskz_permutexvar_epi8(~__mmask64{0}, index, table);
   }
-  /// Sixteen scales times 2^-8 in the order of lanes.
-  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) __m512 scales(std::uint8_t const* from) noexcept {
-    auto const bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(from)));
+  /// Sixteen scales, twice in `bytes`, times 2^-8 in the order of lanes.
+  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) __m512 factors(__m256i bytes) noexcept {
     auto const order = _mm256_load_si256(reinterpret_cast<__m256i const*>(scale_order.values));
     return _mm512_maskz_cvtph_ps(0xffff, _mm256_srli_epi16(_mm256_shuffle_epi8(bytes, order), 1));
   }
-  /// Whether scales are what `scales` can read: neither negative nor NaN.
-  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) bool plain(std::uint8_t const* scales,
-                                                                                  std::int64_t count) noexcept {
-    auto seen = _mm512_setzero_si512();
-    for (std::int64_t b = 0; b < count; b += 64) {
-      auto const mask = ~__mmask64{0} >> (count - b < 64 ? 64 - (count - b) : 0);
-      auto const bytes = _mm512_maskz_loadu_epi8(mask, scales + b);
-      seen = _mm512_or_si512(seen, _mm512_or_si512(bytes, _mm512_add_epi8(bytes, _mm512_set1_epi8(1))));
-    }
-    return _mm512_movepi8_mask(seen) == 0;
+  /// Whether scales, the largest of which `seen` holds, are what `factors` can read: neither negative nor NaN.
+  CULL_TARGET_AVX512_VNNI static inline __attribute__((always_inline)) bool plain(__m256i seen) noexcept {
+    return _mm256_movemask_epi8(_mm256_or_si256(seen, _mm256_add_epi8(seen, _mm256_set1_epi8(1)))) == 0;
   }
 };
 
