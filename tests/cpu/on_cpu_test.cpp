@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -115,4 +116,30 @@ TEST_CASE("thread_pool: an own pool keeps its threads from call to call") {
     for_each_index(cull::on_cpu{.threads = 4, .pool = pool}, 16, [&](std::int64_t) { seen.note(); });
   }
   CHECK(seen.size() <= 4);
+}
+
+TEST_CASE("thread_pool: threads that still look out for work and threads that sleep both take it, and both end with the pool") {
+  for (int const microseconds : {0, 10, 45, 55, 500}) {
+    std::atomic<int> calls{0};
+    {
+      cull::thread_pool pool;
+      for (int round = 0; round < 40; ++round) {
+        for_each_index(cull::on_cpu{.threads = 3, .pool = pool}, 7, [&](std::int64_t) { ++calls; });
+        std::this_thread::sleep_for(std::chrono::microseconds{microseconds});
+      }
+    }
+    CHECK(calls == 280);
+  }
+}
+
+TEST_CASE("thread_pool: a caller waits for shares that take longer than it looks out") {
+  cull::thread_pool pool;
+  std::atomic<int> done{0};
+  for (int round = 0; round < 5; ++round) {
+    for_each_index(cull::on_cpu{.threads = 2, .pool = pool}, 2, [&](std::int64_t i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{i == 0 ? 1 : 3});
+      ++done;
+    });
+    CHECK(done == 2 * round + 2);
+  }
 }

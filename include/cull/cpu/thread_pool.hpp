@@ -2,7 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -27,7 +30,8 @@ class pool_task {
 /// Threads that wait between calls, started when first needed and joined at the end.
 ///
 /// A call helps itself: its own thread works too and waits for those only that have taken a share, so calls from within a task
-/// and from several threads at once neither deadlock nor start more threads than the largest call asked for.
+/// and from several threads at once neither deadlock nor start more threads than the largest call asked for. Who has nothing to do
+/// yields for some fifty microseconds, which is what waking a thread takes, before it sleeps.
 class thread_pool {
  public:
   thread_pool() = default;
@@ -37,6 +41,7 @@ class thread_pool {
     {
       std::scoped_lock const hold{lock_};
       stopping_ = true;
+      ++changes_;
     }
     wake_.notify_all();
     for (auto& thread : threads_) thread.join();
@@ -45,16 +50,18 @@ class thread_pool {
   /// Calls `task()` here and on up to `workers - 1` other threads, as many as are free.
   void operator()(int workers, pool_task task) {
     if (workers <= 1) return task();
-    job own{task, workers - 1, 0, {}};
+    job own{task, workers - 1, {}, {}};
     {
       std::scoped_lock const hold{lock_};
       grow(workers - 1);
       open_.push_back(&own);
+      ++changes_;
     }
     for (int i = 1; i < workers; ++i) wake_.notify_one();
     task();
     std::unique_lock hold{lock_};
     if (own.invited > 0) std::erase(open_, &own);
+    look_out(hold, [&] { return own.running == 0; });
     own.done.wait(hold, [&] { return own.running == 0; });
   }
 
@@ -68,9 +75,19 @@ class thread_pool {
   struct job {
     pool_task task;
     int invited;
-    int running;
+    std::atomic<int> running;
     std::condition_variable done;
   };
+
+  /// Lets go of the lock until `seen()`, or for as long as waking would take.
+  template <class Seen>
+  static void look_out(std::unique_lock<std::mutex>& hold, Seen const& seen) {
+    if (seen()) return;
+    hold.unlock();
+    auto const last = std::chrono::steady_clock::now() + std::chrono::microseconds{50};
+    while (!seen() && std::chrono::steady_clock::now() < last) std::this_thread::yield();
+    hold.lock();
+  }
 
   void grow(int threads) {
     try {
@@ -83,6 +100,7 @@ class thread_pool {
   void work() {
     std::unique_lock hold{lock_};
     for (;;) {
+      if (open_.empty()) look_out(hold, [this, before = changes_.load()] { return changes_ != before; });
       wake_.wait(hold, [&] { return stopping_ || !open_.empty(); });
       if (open_.empty()) return;
       job& taken = *open_.back();
@@ -100,6 +118,7 @@ class thread_pool {
   std::vector<job*> open_;  // those that still invite, the innermost last
   std::vector<std::thread> threads_;
   bool stopping_ = false;
+  std::atomic<std::uint64_t> changes_{0};  // calls, and the end
 };
 
 /// Somebody's threads: any function object called as `pool(workers, task)` that calls `task()` at least once and at most
