@@ -223,6 +223,15 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("packing: codes past the caches, of rows that end within a group, and of rows that cannot go there") {
+  auto const some = values_of_all_kinds(std::size_t{1} << 16);
+  for (std::int64_t const cols : {8192 + 16 * 46, 4096 + 16 * 7}) {  // rows of codes on multiples of 16 bytes, and of 8
+    std::vector<float> values(static_cast<std::size_t>(cols * ((std::int64_t{9} << 20) / cols)));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = some[i % some.size()] * (i / some.size() % 3 == 1 ? 0.5f : 1.0f);
+    check_packed(values, cols, 0.0049f);
+  }
+}
+
 TEST_CASE("packing: divisors whose reciprocal does not serve, alone and among others") {
   // Scales of blocks are powers of two or 1.5 times them, so that divisors have the tensor scale's mantissa: all ones, and
   // others.

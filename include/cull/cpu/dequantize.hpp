@@ -9,6 +9,7 @@
 
 #include <cull/cpu/on_cpu.hpp>
 #include <cull/cpu/packed_rows.hpp>
+#include <cull/cpu/past_caches.hpp>
 #include <cull/cpu/x86/unpack.hpp>
 #include <cull/tensor/dequantize.hpp>
 
@@ -49,8 +50,6 @@ struct impl<dequantize_op, on_cpu> {
   }
 
 #if CULL_X86
-  /// Bytes of a target that no cache of today's cores keeps for whoever comes next.
-  static constexpr std::int64_t past_caches = std::int64_t{4} << 20;
   static constexpr std::int64_t task_bytes = std::int64_t{256} << 10;
 
   template <class Kernel, class F, class T>
@@ -63,7 +62,7 @@ struct impl<dequantize_op, on_cpu> {
       Kernel::template fill_products<packed::signed_scales>(tables.factors, &tables.products[0][0]);
     auto const row_bytes = target.stride() * static_cast<std::int64_t>(sizeof(T));
     bool const aligned = reinterpret_cast<std::uintptr_t>(target.data()) % 64 == 0 && row_bytes % 64 == 0;
-    bool const streamed = aligned && source.rows * row_bytes >= past_caches;
+    bool const streamed = aligned && source.rows * row_bytes >= detail::past_caches;
     auto const at_once = std::max<std::int64_t>(1, task_bytes / std::max<std::int64_t>(row_bytes, 1));
     for_each_index(exec, (source.rows + at_once - 1) / at_once, [&](std::int64_t task) {
       auto const last = std::min((task + 1) * at_once, source.rows);

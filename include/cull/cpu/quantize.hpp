@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <cull/cpu/on_cpu.hpp>
+#include <cull/cpu/past_caches.hpp>
 #include <cull/cpu/x86/pack.hpp>
 #include <cull/cpu/x86/pack_avx512.hpp>
 #include <cull/cpu/x86/pack_vbmi.hpp>
@@ -56,6 +57,14 @@ struct impl<quantize_op, on_cpu> {
   static float const* as_words(float const* values) { return values; }
   static std::uint16_t const* as_words(bf16 const* values) { return reinterpret_cast<std::uint16_t const*>(values); }
 
+  /// Whether codes are written as `detail::code_place` does: those of f32; bf16 has half the bytes to read for as much
+  /// arithmetic, and gains nothing.
+  template <class T, class Codes>
+  static bool goes_past_caches([[maybe_unused]] Codes const& codes, [[maybe_unused]] std::int64_t row_bytes) {
+    bool const aligned = reinterpret_cast<std::uintptr_t>(codes.data()) % 16 == 0 && row_bytes % 16 == 0;
+    return sizeof(T) == 4 && aligned && static_cast<std::int64_t>(codes.size()) >= detail::past_caches;
+  }
+
   /// Rows in tasks of some size.
   template <class T, class Body>
   static void for_each_row(on_cpu const& exec, matrix_view<T> source, Body&& body) {
@@ -73,16 +82,17 @@ struct impl<quantize_op, on_cpu> {
     target.codes.resize(static_cast<std::size_t>(source.rows() * source.cols() / 2));
     target.scales.resize(static_cast<std::size_t>(source.rows() * source.cols() / size));
     std::int64_t const blocks = source.cols() / size;
+    bool const streamed = goes_past_caches<T>(target.codes, blocks * size / 2);
     for_each_row(exec, source, [&](std::int64_t row) {
-      auto* const codes = target.codes.data() + row * blocks * size / 2;
-      auto* const scales = target.scales.data() + row * blocks;
+      detail::packed_target const to{target.codes.data() + row * blocks * size / 2, target.scales.data() + row * blocks,
+                                     streamed};
       std::int64_t done = 0;
-      if constexpr (!std::is_void_v<Dialect>) done = packed<Dialect>(exec.level(), source.row(row), row, scale, codes, scales);
+      if constexpr (!std::is_void_v<Dialect>) done = packed<Dialect>(exec.level(), source.row(row), row, scale, to);
       check_finite(source.row(row), row, done * size);
       float values[size];
       for (std::int64_t b = done; b < blocks; ++b) {
         for (std::int64_t i = 0; i < size; ++i) values[i] = as_float(source(row, b * size + i));
-        scales[b] = block(values, codes + size / 2 * b);
+        to.scales[b] = block(values, to.codes + size / 2 * b);
       }
     });
   }
@@ -90,22 +100,22 @@ struct impl<quantize_op, on_cpu> {
   /// How many blocks of a row a kernel has done.
   template <class Dialect, class T>
   static std::int64_t packed([[maybe_unused]] isa level, [[maybe_unused]] array_view<T> values, [[maybe_unused]] std::int64_t row,
-                             [[maybe_unused]] float scale, [[maybe_unused]] std::uint8_t* codes,
-                             [[maybe_unused]] std::uint8_t* scales) {
+                             [[maybe_unused]] float scale, [[maybe_unused]] detail::packed_target to) {
 #if CULL_X86
-    if (level >= isa::avx512_bf16) return packed_by<detail::pack_vbmi, Dialect>(values, row, scale, codes, scales);
-    if (level >= isa::avx512) return packed_by<detail::pack_avx512, Dialect>(values, row, scale, codes, scales);
-    if (level == isa::avx2) return packed_by<detail::pack_avx2, Dialect>(values, row, scale, codes, scales);
+    if (level >= isa::avx512_bf16) return packed_by<detail::pack_vbmi, Dialect>(values, row, scale, to);
+    if (level >= isa::avx512) return packed_by<detail::pack_avx512, Dialect>(values, row, scale, to);
+    if (level == isa::avx2) return packed_by<detail::pack_avx2, Dialect>(values, row, scale, to);
 #endif
     return 0;
   }
 
 #if CULL_X86
   template <class Kernel, class Dialect, class T>
-  static std::int64_t packed_by(array_view<T> values, std::int64_t row, float scale, std::uint8_t* codes, std::uint8_t* scales) {
+  static std::int64_t packed_by(array_view<T> values, std::int64_t row, float scale, detail::packed_target to) {
     if (!detail::pack_range<Dialect>(scale, 0.0f)) return 0;
     auto const blocks = values.size() / 16 / Kernel::unit * Kernel::unit;
-    auto const amax = Kernel::template row<Dialect>(as_words(values.data()), blocks, scale, codes, scales);
+    auto const amax = Kernel::template row<Dialect>(as_words(values.data()), blocks, scale, to);
+    if (to.streamed) _mm_sfence();
     if (amax >= infinity_bits) refuse(row);
     return detail::pack_range<Dialect>(scale, std::bit_cast<float>(amax)) ? blocks : 0;
   }

@@ -14,6 +14,21 @@
 #include <cull/numeric/block_quotient.hpp>
 #include <cull/tensor/nvfp4.hpp>
 
+CULL_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Where a row's codes and scales go. `streamed`: codes past the caches, as `code_place` writes them.
+struct packed_target {
+  std::uint8_t* codes;
+  std::uint8_t* scales;
+  bool streamed;
+};
+
+}  // namespace detail
+
+CULL_NAMESPACE_END
+
 #if CULL_X86
 
 CULL_NAMESPACE_BEGIN
@@ -59,13 +74,33 @@ bool pack_range(float tensor_scale, float amax) noexcept {
   return amax <= 0x1p20f / tensor_scale;
 }
 
-/// Asks for as many blocks 112 further on; the hardware's own guesses do not keep up with two passes over each group of blocks.
+/// Asks for as many blocks further on as take memory's answer to come; the hardware's own guesses do not keep up with two passes
+/// over each group of blocks.
 template <int blocks, class T>
 inline __attribute__((always_inline)) void ask_for_values(T const* x) noexcept {
-  auto const* const from = reinterpret_cast<char const*>(x) + 112 * 16 * sizeof(T);
+  constexpr std::size_t ahead = sizeof(T) == 4 ? 208 : 112;
+  auto const* const from = reinterpret_cast<char const*>(x) + ahead * 16 * sizeof(T);
   CULL_UNROLL(4)
   for (std::size_t at = 0; at < 16 * blocks * sizeof(T); at += 64) _mm_prefetch(from + at, _MM_HINT_T1);
 }
+
+/// Where codes of `blocks_at_once` are written: in place, or beside it and from there past the caches, so that no line is read
+/// before it is written. Places of those are multiples of 16 bytes, in address and size.
+template <class T>
+class code_place {
+ public:
+  explicit code_place(bool streamed) noexcept : streamed_(streamed) {}
+
+  std::uint8_t* begin(std::uint8_t* codes) noexcept { return streamed_ ? beside_ : codes; }
+  void end(std::uint8_t* codes, std::int64_t bytes) const noexcept {
+    for (std::int64_t i = 0; streamed_ && i < bytes; i += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(codes + i), _mm_load_si128(reinterpret_cast<__m128i const*>(beside_ + i)));
+  }
+
+ private:
+  alignas(64) std::uint8_t beside_[8 * blocks_at_once<T>];
+  bool streamed_;
+};
 
 struct pack_avx2 {
   static constexpr std::int64_t unit = 8;
@@ -91,8 +126,8 @@ struct pack_avx2 {
 
   /// A row of `blocks`, a multiple of the unit; returns `amax_bits` of it.
   template <class Dialect, class T>
-  CULL_TARGET_AVX2 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
-                                            std::uint8_t* scales) noexcept {
+  CULL_TARGET_AVX2 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, packed_target to) noexcept {
+    code_place<T> place{to.streamed};
     auto most = _mm256_setzero_si256();
     auto const limit = _mm256_castps_si256(_mm256_set1_ps(refined_amax<Dialect>(tensor_scale)));
     alignas(32) float divisors[blocks_at_once<T>];
@@ -102,13 +137,15 @@ struct pack_avx2 {
       for (std::int64_t b = first; b < last; b += 8) {
         auto const amax = amax_of_8(x + 16 * b);
         group = _mm256_max_epi32(group, amax);
-        _mm256_store_ps(divisors + (b - first), scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, scales + b));
+        _mm256_store_ps(divisors + (b - first), scales_of_8<Dialect>(_mm256_castsi256_ps(amax), tensor_scale, to.scales + b));
       }
       most = _mm256_max_epi32(most, group);
+      auto* const codes = place.begin(to.codes + 8 * first);
       if (_mm256_movemask_epi8(_mm256_cmpgt_epi32(group, limit)) == 0)
-        codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes + 8 * first);
+        codes_of<Dialect, quotient::refined>(x + 16 * first, last - first, divisors, codes);
       else
-        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
+        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes);
+      place.end(to.codes + 8 * first, 8 * (last - first));
     }
     return largest(most);
   }

@@ -34,9 +34,8 @@ struct pack_avx512 {
   }
 
   template <class Dialect, class T>
-  CULL_TARGET_AVX512 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
-                                              std::uint8_t* scales) noexcept {
-    return row_by<pack_avx512, Dialect>(x, blocks, tensor_scale, codes, scales);
+  CULL_TARGET_AVX512 static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, packed_target to) noexcept {
+    return row_by<pack_avx512, Dialect>(x, blocks, tensor_scale, to);
   }
 
   template <class Dialect, class T>
@@ -62,8 +61,8 @@ struct pack_avx512 {
 
   /// `row` with the `refined_codes` of a kernel.
   template <class Kernel, class Dialect, class T>
-  CULL_TARGET_AVX512 static std::uint32_t row_by(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
-                                                 std::uint8_t* scales) noexcept {
+  CULL_TARGET_AVX512 static std::uint32_t row_by(T const* x, std::int64_t blocks, float tensor_scale, packed_target to) noexcept {
+    code_place<T> place{to.streamed};
     auto most = _mm512_setzero_si512();
     auto const limit = _mm512_castps_si512(_mm512_set1_ps(refined_amax<Dialect>(tensor_scale)));
     alignas(64) float divisors[blocks_at_once<T>];
@@ -73,13 +72,15 @@ struct pack_avx512 {
       for (std::int64_t b = first; b < last; b += 16) {
         auto const amax = amax_of_16(x + 16 * b);
         group = larger(group, amax);
-        _mm512_store_ps(divisors + (b - first), scales_of_16<Dialect>(_mm512_castsi512_ps(amax), tensor_scale, scales + b));
+        _mm512_store_ps(divisors + (b - first), scales_of_16<Dialect>(_mm512_castsi512_ps(amax), tensor_scale, to.scales + b));
       }
       most = larger(most, group);
+      auto* const codes = place.begin(to.codes + 8 * first);
       if (_mm512_cmpgt_epi32_mask(group, limit) == 0)
-        Kernel::template refined_codes<Dialect>(x + 16 * first, last - first, divisors, codes + 8 * first);
+        Kernel::template refined_codes<Dialect>(x + 16 * first, last - first, divisors, codes);
       else
-        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes + 8 * first);
+        codes_of<Dialect, quotient::divided>(x + 16 * first, last - first, divisors, codes);
+      place.end(to.codes + 8 * first, 8 * (last - first));
     }
     return largest(most);
   }

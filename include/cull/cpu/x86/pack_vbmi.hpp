@@ -34,9 +34,9 @@ inline constexpr auto e2m1_code_above = [] {
 /// of an integer's; groups with such a value, zero for one, are done again as `pack_avx512` does them.
 struct pack_vbmi : pack_avx512 {
   template <class Dialect, class T>
-  CULL_TARGET_AVX512_VBMI static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale, std::uint8_t* codes,
-                                                   std::uint8_t* scales) noexcept {
-    return row_by<pack_vbmi, Dialect>(x, blocks, tensor_scale, codes, scales);
+  CULL_TARGET_AVX512_VBMI static std::uint32_t row(T const* x, std::int64_t blocks, float tensor_scale,
+                                                   packed_target to) noexcept {
+    return row_by<pack_vbmi, Dialect>(x, blocks, tensor_scale, to);
   }
 
   template <class Dialect, class T>
