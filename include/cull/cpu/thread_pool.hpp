@@ -30,8 +30,8 @@ class pool_task {
 /// Threads that wait between calls, started when first needed and joined at the end.
 ///
 /// A call helps itself: its own thread works too and waits for those only that have taken a share, so calls from within a task
-/// and from several threads at once neither deadlock nor start more threads than the largest call asked for. Who has nothing to do
-/// yields for some fifty microseconds, which is what waking a thread takes, before it sleeps.
+/// and from several threads at once neither deadlock nor start more threads than the largest call asked for. Who has nothing to
+/// do yields for some fifty microseconds, which is what waking a thread takes, before it sleeps.
 class thread_pool {
  public:
   thread_pool() = default;
