@@ -118,26 +118,54 @@ TEST_CASE("thread_pool: an own pool keeps its threads from call to call") {
   CHECK(seen.size() <= 4);
 }
 
-TEST_CASE("thread_pool: threads that still look out for work and threads that sleep both take it, and both end with the pool") {
-  for (int const microseconds : {0, 10, 45, 55, 500}) {
-    std::atomic<int> calls{0};
-    {
-      cull::thread_pool pool;
-      for (int round = 0; round < 40; ++round) {
-        for_each_index(cull::on_cpu{.threads = 3, .pool = pool}, 7, [&](std::int64_t) { ++calls; });
-        std::this_thread::sleep_for(std::chrono::microseconds{microseconds});
-      }
+TEST_CASE("thread_pool: threads that still look out for work and threads that sleep both come, and both end with the pool") {
+  using clock = std::chrono::steady_clock;
+  for (int const microseconds : {0, 20, 5000}) {
+    cull::thread_pool pool;
+    for (int round = 0; round < 20; ++round) {
+      // Each of three waits for the others, so none of them can do two.
+      std::atomic<int> inside{0}, alone{0};
+      auto const deadline = clock::now() + std::chrono::seconds{20};
+      for_each_index(cull::on_cpu{.threads = 3, .pool = pool}, 3, [&](std::int64_t) {
+        ++inside;
+        while (inside < 3 && clock::now() < deadline) std::this_thread::yield();
+        alone += inside < 3 ? 1 : 0;
+      });
+      REQUIRE(alone == 0);
+      auto const end = clock::now() + std::chrono::microseconds{microseconds};
+      while (clock::now() < end) std::this_thread::yield();
     }
-    CHECK(calls == 280);
   }
 }
 
-TEST_CASE("thread_pool: a caller waits for shares that take longer than it looks out") {
+TEST_CASE("thread_pool: of those that look out, who came too late for one call comes for the next") {
+  using clock = std::chrono::steady_clock;
   cull::thread_pool pool;
+  for (int round = 0; round < 200; ++round) {
+    for (int const threads : {4, 2, 3}) {
+      std::atomic<int> inside{0}, alone{0};
+      auto const deadline = clock::now() + std::chrono::seconds{20};
+      for_each_index(cull::on_cpu{.threads = threads, .pool = pool}, threads, [&](std::int64_t) {
+        ++inside;
+        while (inside < threads && clock::now() < deadline) std::this_thread::yield();
+        alone += inside < threads ? 1 : 0;
+      });
+      REQUIRE(alone == 0);
+    }
+  }
+}
+
+TEST_CASE("thread_pool: a caller waits for a share that takes longer than it looks out") {
+  cull::thread_pool pool;
+  auto const caller = std::this_thread::get_id();
   std::atomic<int> done{0};
   for (int round = 0; round < 5; ++round) {
-    for_each_index(cull::on_cpu{.threads = 2, .pool = pool}, 2, [&](std::int64_t i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds{i == 0 ? 1 : 3});
+    std::atomic<int> inside{0};
+    for_each_index(cull::on_cpu{.threads = 2, .pool = pool}, 2, [&](std::int64_t) {
+      ++inside;
+      auto const deadline = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+      while (inside < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds{3});
       ++done;
     });
     CHECK(done == 2 * round + 2);

@@ -3,6 +3,7 @@
 // compressed-tensors' own bytes are compared with elsewhere.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -223,13 +224,18 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("packing: codes past the caches, of rows that end within a group, and of rows that cannot go there") {
+TEST_CASE("packing: codes past the caches, of rows that end within a group, and of rows out of range that are done again") {
+  constexpr std::int64_t cols = 8192 + 16 * 30, rows = 970;  // 4 MiB of codes; 16 and 24 blocks behind the last whole group of 32
   auto const some = values_of_all_kinds(std::size_t{1} << 16);
-  for (std::int64_t const cols : {8192 + 16 * 46, 4096 + 16 * 7}) {  // rows of codes on multiples of 16 bytes, and of 8
-    std::vector<float> values(static_cast<std::size_t>(cols * ((std::int64_t{9} << 20) / cols)));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = some[i % some.size()] * (i / some.size() % 3 == 1 ? 0.5f : 1.0f);
-    check_packed(values, cols, 0.0049f);
+  std::vector<float> values(static_cast<std::size_t>(cols * rows));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    bool const any = i / static_cast<std::size_t>(cols) % 7 == 3;
+    auto const x = some[i % some.size()];
+    values[i] = any ? x * 4.0f : std::clamp(x, -2.5f, 2.5f);
   }
+  test_support::at_every_level([&] {
+    for (float const scale : {0.0049f, 0.5f}) check_packed(values, cols, scale);
+  });
 }
 
 TEST_CASE("packing: divisors whose reciprocal does not serve, alone and among others") {

@@ -77,13 +77,11 @@ template <class Kernel, class Source, class Finish>
 void multiply_strips(fixed_point_panel<Kernel> const& x, std::int64_t first, std::int64_t last, Source const& source,
                      Finish const& finish) {
   aligned_buffer<std::uint8_t> copied;
-  auto const size = x.tokens() * Kernel::rows;
-  aligned_buffer<float> const sums{Source::together * size};
+  aligned_buffer<float> const sums{x.tokens() * Kernel::rows};
   for (std::int64_t strip = first; strip < last; ++strip) {
     auto const rows = source.stored(strip, copied);
-    float* const to = sums.data() + strip % Source::together * size;
-    for (std::int64_t t = 0; t < x.tokens(); ++t) Kernel::multiply(x.of(t), rows, x.columns(), to + t * Kernel::rows);
-    finish(strip, std::int64_t{0}, x.tokens(), to);
+    for (std::int64_t t = 0; t < x.tokens(); ++t) Kernel::multiply(x.of(t), rows, x.columns(), sums.data() + t * Kernel::rows);
+    finish(strip, std::int64_t{0}, x.tokens(), sums.data());
   }
 }
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole expert by kernels: gate and up in one pass with the activation on what it leaves, down, and outputs that are stored,
-// scattered or only squared.
+// A whole expert by kernels: gate and up in one pass with the activation on what it leaves (for the fewest tokens one after the
+// other), down, and outputs that are stored, scattered or only squared.
 #pragma once
 
 #include <algorithm>
@@ -146,8 +146,15 @@ class expert_kernel {
   void gate_and_up(weight_rows<Kernel> const& up, Activation const& activation) {
     auto const gate = any_rows_of<Kernel>(expert_.gate);
     if (gate.rows == 0) return up_alone(up, activation);
-    gated_rows<Kernel> const both{gate, up};
-    if constexpr (stored_rows_only<Kernel>) return gate_and_up_apart(both, activation);
+    if constexpr (stored_rows_only<Kernel>)
+      gate_then_up(gate, up, activation);
+    else
+      gate_with_up({gate, up}, activation);
+  }
+
+  template <class Activation>
+  void gate_with_up(gated_rows<Kernel> const& both, Activation const& activation) {
+    auto const &gate = both.gate, &up = both.up;
     for_each_strip_range(exec_, both.strips(), 2, false, [&](std::int64_t first, std::int64_t last) {
       multiply_strips(entering_, first, last, both, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
         auto const count = tiles * tile_size;
@@ -159,14 +166,15 @@ class expert_kernel {
     });
   }
 
-  /// The strips of few tokens are too short to activate one by one: all rows of a range at once.
+  /// The strips of few tokens are too short to activate one by one: all rows of a range at once. Each matrix is read from end to
+  /// end, as memory likes it; only the first strips of a range come unasked.
   template <class Activation>
-  void gate_and_up_apart(gated_rows<Kernel> const& both, Activation const& activation) {
-    auto const width = both.up.rows;
+  void gate_then_up(weight_rows<Kernel> const& gate, weight_rows<Kernel> const& up, Activation const& activation) {
+    auto const width = up.rows;
     gates_.reserve(tokens_ * width);
-    for_each_strip_range(exec_, both.up.strips(), 1, false, [&](std::int64_t first, std::int64_t last) {
-      keep_products(both.gate, expert_.gate_bias, first, last, gates_);
-      keep_products(both.up, expert_.up_bias, first, last, inner_);
+    for_each_strip_range(exec_, up.strips(), 1, false, [&](std::int64_t first, std::int64_t last) {
+      keep_products(gate, expert_.gate_bias, first, last, gates_);
+      keep_products(up, expert_.up_bias, first, last, inner_);
       auto const begin = first * Kernel::rows, end = std::min(last * Kernel::rows, width);
       visit_activation(activation, [&](auto const& act) {
         for (std::int64_t t = 0; t < tokens_; ++t) {
@@ -189,11 +197,11 @@ class expert_kernel {
     });
   }
 
-  void keep_products(weight_rows<Kernel> const& rows, array_view<float const> bias, std::int64_t first, std::int64_t last,
+  void keep_products(weight_rows<Kernel> const& weights, array_view<float const> bias, std::int64_t first, std::int64_t last,
                      aligned_buffer<float> const& to) const {
-    multiply_strips(entering_, first, last, rows, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
-      finish_sums<Kernel>(sums, tiles * tile_size, rows.outer_scale, bias, strip);
-      keep(strip, tile, tiles, rows.rows, sums, to);
+    multiply_strips(entering_, first, last, weights, [&](std::int64_t strip, std::int64_t tile, std::int64_t tiles, float* sums) {
+      finish_sums<Kernel>(sums, tiles * tile_size, weights.outer_scale, bias, strip);
+      keep(strip, tile, tiles, weights.rows, sums, to);
     });
   }
   void keep(std::int64_t strip, std::int64_t tile, std::int64_t tiles, std::int64_t width, float const* sums,

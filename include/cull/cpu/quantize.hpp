@@ -57,21 +57,29 @@ struct impl<quantize_op, on_cpu> {
   static float const* as_words(float const* values) { return values; }
   static std::uint16_t const* as_words(bf16 const* values) { return reinterpret_cast<std::uint16_t const*>(values); }
 
-  /// Whether codes are written as `detail::code_place` does: those of f32; bf16 has half the bytes to read for as much
-  /// arithmetic, and gains nothing.
+  /// Whether codes are written past the caches: those of f32; bf16 has half the bytes to read for as much arithmetic, and gained
+  /// nothing.
   template <class T, class Codes>
-  static bool goes_past_caches([[maybe_unused]] Codes const& codes, [[maybe_unused]] std::int64_t row_bytes) {
+  static bool goes_past_caches(Codes const& codes, std::int64_t row_bytes) {
     bool const aligned = reinterpret_cast<std::uintptr_t>(codes.data()) % 16 == 0 && row_bytes % 16 == 0;
     return sizeof(T) == 4 && aligned && static_cast<std::int64_t>(codes.size()) >= detail::past_caches;
   }
 
-  /// Rows in tasks of some size.
-  template <class T, class Body>
-  static void for_each_row(on_cpu const& exec, matrix_view<T> source, Body&& body) {
+  /// Rows in tasks of some size; `end()` behind the last of each.
+  template <class T, class Body, class End>
+  static void for_each_row(on_cpu const& exec, matrix_view<T> source, Body&& body, End&& end) {
     auto const at_once = std::max<std::int64_t>(1, task_values / std::max<std::int64_t>(source.cols(), 1));
     for_each_index(exec, (source.rows() + at_once - 1) / at_once, [&](std::int64_t task) {
       for (auto row = task * at_once; row < std::min((task + 1) * at_once, source.rows()); ++row) body(row);
+      end();
     });
+  }
+
+  /// Whoever reads what was written past the caches, or writes it again, comes after it.
+  static void wait_for_streamed([[maybe_unused]] bool streamed) {
+#if CULL_X86
+    if (streamed) _mm_sfence();
+#endif
   }
 
   /// `block(values, codes)` writes the codes of `size` values and returns their scale.
@@ -83,18 +91,21 @@ struct impl<quantize_op, on_cpu> {
     target.scales.resize(static_cast<std::size_t>(source.rows() * source.cols() / size));
     std::int64_t const blocks = source.cols() / size;
     bool const streamed = goes_past_caches<T>(target.codes, blocks * size / 2);
-    for_each_row(exec, source, [&](std::int64_t row) {
-      detail::packed_target const to{target.codes.data() + row * blocks * size / 2, target.scales.data() + row * blocks,
-                                     streamed};
-      std::int64_t done = 0;
-      if constexpr (!std::is_void_v<Dialect>) done = packed<Dialect>(exec.level(), source.row(row), row, scale, to);
-      check_finite(source.row(row), row, done * size);
-      float values[size];
-      for (std::int64_t b = done; b < blocks; ++b) {
-        for (std::int64_t i = 0; i < size; ++i) values[i] = as_float(source(row, b * size + i));
-        to.scales[b] = block(values, to.codes + size / 2 * b);
-      }
-    });
+    for_each_row(
+        exec, source,
+        [&](std::int64_t row) {
+          detail::packed_target const to{target.codes.data() + row * blocks * size / 2, target.scales.data() + row * blocks,
+                                         streamed};
+          std::int64_t done = 0;
+          if constexpr (!std::is_void_v<Dialect>) done = packed<Dialect>(exec.level(), source.row(row), row, scale, to);
+          check_finite(source.row(row), row, done * size);
+          float values[size];
+          for (std::int64_t b = done; b < blocks; ++b) {
+            for (std::int64_t i = 0; i < size; ++i) values[i] = as_float(source(row, b * size + i));
+            to.scales[b] = block(values, to.codes + size / 2 * b);
+          }
+        },
+        [&] { wait_for_streamed(streamed); });
   }
 
   /// How many blocks of a row a kernel has done.
@@ -115,9 +126,10 @@ struct impl<quantize_op, on_cpu> {
     if (!detail::pack_range<Dialect>(scale, 0.0f)) return 0;
     auto const blocks = values.size() / 16 / Kernel::unit * Kernel::unit;
     auto const amax = Kernel::template row<Dialect>(as_words(values.data()), blocks, scale, to);
-    if (to.streamed) _mm_sfence();
+    bool const served = detail::pack_range<Dialect>(scale, std::bit_cast<float>(amax));  // false for NaN and infinity
+    if (!served) wait_for_streamed(to.streamed);
     if (amax >= infinity_bits) refuse(row);
-    return detail::pack_range<Dialect>(scale, std::bit_cast<float>(amax)) ? blocks : 0;
+    return served ? blocks : 0;
   }
 #endif
 
@@ -134,8 +146,9 @@ struct impl<quantize_op, on_cpu> {
   template <class T>
   static float checked_amax(on_cpu const& exec, matrix_view<T> source) {
     std::vector<float> rows(static_cast<std::size_t>(source.rows()), 0.0f);
-    for_each_row(exec, source,
-                 [&](std::int64_t row) { rows[static_cast<std::size_t>(row)] = row_amax(exec.level(), source.row(row), row); });
+    for_each_row(
+        exec, source,
+        [&](std::int64_t row) { rows[static_cast<std::size_t>(row)] = row_amax(exec.level(), source.row(row), row); }, [] {});
     return rows.empty() ? 0.0f : *std::max_element(rows.begin(), rows.end());
   }
 

@@ -135,11 +135,11 @@ struct weight_rows {
   }
 };
 
-/// Bytes from codes of a strip to those that are asked for while it is multiplied: the next strip's, or as many strips on as take
-/// memory's answer to come.
+/// Bytes from codes of a strip to those that are asked for while it is multiplied: whole strips, as many as take longer than
+/// memory's answer.
 inline std::int64_t bytes_ahead(std::int64_t strip_bytes) {
-  constexpr std::int64_t enough = 16384;
-  return std::max<std::int64_t>(1, (enough + strip_bytes - 1) / std::max<std::int64_t>(strip_bytes, 1)) * strip_bytes;
+  constexpr std::int64_t answer = 16384;  // of codes, which take the fastest kernel half a microsecond
+  return (answer + strip_bytes - 1) / std::max<std::int64_t>(strip_bytes, 1) * strip_bytes;
 }
 
 /// `Kernel::rows` NVFP4 rows from `row` on where they lie, or in `buffer` where scales do not lie in rows, or rows end.

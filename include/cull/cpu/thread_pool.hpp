@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdint>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -41,7 +40,7 @@ class thread_pool {
     {
       std::scoped_lock const hold{lock_};
       stopping_ = true;
-      ++changes_;
+      wanted_ = true;
     }
     wake_.notify_all();
     for (auto& thread : threads_) thread.join();
@@ -55,12 +54,12 @@ class thread_pool {
       std::scoped_lock const hold{lock_};
       grow(workers - 1);
       open_.push_back(&own);
-      ++changes_;
+      wanted_ = true;
     }
     for (int i = 1; i < workers; ++i) wake_.notify_one();
     task();
     std::unique_lock hold{lock_};
-    if (own.invited > 0) std::erase(open_, &own);
+    if (own.invited > 0) close(own);
     look_out(hold, [&] { return own.running == 0; });
     own.done.wait(hold, [&] { return own.running == 0; });
   }
@@ -79,14 +78,21 @@ class thread_pool {
     std::condition_variable done;
   };
 
-  /// Lets go of the lock until `seen()`, or for as long as waking would take.
-  template <class Seen>
-  static void look_out(std::unique_lock<std::mutex>& hold, Seen const& seen) {
-    if (seen()) return;
-    hold.unlock();
-    auto const last = std::chrono::steady_clock::now() + std::chrono::microseconds{50};
-    while (!seen() && std::chrono::steady_clock::now() < last) std::this_thread::yield();
-    hold.lock();
+  /// Returns with the lock when `ready()`, or after as long as waking would take; lets go of it meanwhile.
+  template <class Ready>
+  static void look_out(std::unique_lock<std::mutex>& hold, Ready const& ready) {
+    using clock = std::chrono::steady_clock;
+    auto const last = clock::now() + std::chrono::microseconds{50};
+    while (!ready() && clock::now() < last) {
+      hold.unlock();
+      while (!ready() && clock::now() < last) std::this_thread::yield();
+      hold.lock();  // others that saw the same may have been faster
+    }
+  }
+
+  void close(job& full) {
+    std::erase(open_, &full);
+    wanted_ = stopping_ || !open_.empty();
   }
 
   void grow(int threads) {
@@ -100,12 +106,12 @@ class thread_pool {
   void work() {
     std::unique_lock hold{lock_};
     for (;;) {
-      if (open_.empty()) look_out(hold, [this, before = changes_.load()] { return changes_ != before; });
-      wake_.wait(hold, [&] { return stopping_ || !open_.empty(); });
+      look_out(hold, [&] { return wanted_.load(); });
+      wake_.wait(hold, [&] { return wanted_.load(); });
       if (open_.empty()) return;
       job& taken = *open_.back();
       ++taken.running;
-      if (--taken.invited == 0) open_.pop_back();
+      if (--taken.invited == 0) close(taken);
       hold.unlock();
       taken.task();
       hold.lock();
@@ -118,7 +124,7 @@ class thread_pool {
   std::vector<job*> open_;  // those that still invite, the innermost last
   std::vector<std::thread> threads_;
   bool stopping_ = false;
-  std::atomic<std::uint64_t> changes_{0};  // calls, and the end
+  std::atomic<bool> wanted_{false};  // stopping_ or some are open; written under the lock
 };
 
 /// Somebody's threads: any function object called as `pool(workers, task)` that calls `task()` at least once and at most

@@ -13,11 +13,15 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Asks for what `rows` rows have at `at`, a step apart. Into L2: L1 holds the activations and tables of those at hand.
+/// Asks for a line. Into L2: L1 holds the activations and tables of those at hand.
+inline __attribute__((always_inline)) void ask_for(std::uint8_t const* at) noexcept {
+  _mm_prefetch(reinterpret_cast<char const*>(at), _MM_HINT_T1);
+}
+/// Asks for what `rows` rows have at `at`, a step apart.
 template <int rows>
 inline __attribute__((always_inline)) void ask_for_rows(std::uint8_t const* at, std::int64_t step) noexcept {
   CULL_UNROLL(6)
-  for (int r = 0; r < rows; ++r) _mm_prefetch(reinterpret_cast<char const*>(at + r * step), _MM_HINT_T1);
+  for (int r = 0; r < rows; ++r) ask_for(at + r * step);
 }
 
 /// What comes `of.ahead` bytes of codes after 128 columns, from column `k` on, of rows that are at `codes` and `scales` there.
@@ -32,8 +36,8 @@ inline __attribute__((always_inline)) void ask_ahead(packed_strip const& of, std
 /// The same while a piece of one row is decoded, whose `k` first columns are behind `codes` and `scales`.
 inline __attribute__((always_inline)) void ask_ahead(std::int64_t k, std::uint8_t const* codes, std::uint8_t const* scales,
                                                      std::int64_t ahead) noexcept {
-  _mm_prefetch(reinterpret_cast<char const*>(codes + ahead), _MM_HINT_T1);
-  if (k % 1024 == 0) _mm_prefetch(reinterpret_cast<char const*>(scales + ahead / 8), _MM_HINT_T1);
+  ask_for(codes + ahead);
+  if (k % 1024 == 0) ask_for(scales + ahead / 8);
 }
 
 }  // namespace detail

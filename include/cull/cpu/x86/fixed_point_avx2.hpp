@@ -36,9 +36,10 @@ struct fixed_point_avx2 {
     auto seen = _mm_setzero_si128();
     auto at = w;
     for (std::int64_t u = 0; u < whole; ++u, at.codes += 128, at.scales += 16) {
-      ask_for_rows<1>(at.scales + u % rows * at.scale_step + at.ahead / 8, 0);
+      if (u % 4 < rows) ask_for(at.scales + u % 4 * at.scale_step + at.ahead / 8);
       add_unit<true>(x[u], at, a, seen);
     }
+    for (auto r = whole; r < rows; ++r) ask_for(w.scales + r * w.scale_step + w.ahead / 8);
     if (whole * unit::columns < columns) {
       strip_tail<rows> const tail{w, whole * unit::columns, columns};
       add_unit<false>(x[whole], tail.strip(), a, seen);
@@ -52,8 +53,8 @@ struct fixed_point_avx2 {
  private:
   /// As `fixed_point_avx512::add_unit`.
   template <bool Ask>
-  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void add_unit(unit const& x, packed_strip const& w, __m256 (*a)[2],
-                                                                              __m128i& seen) noexcept {
+  CULL_TARGET_AVX2 static inline __attribute__((always_inline)) void add_unit(unit const& x, packed_strip const& w,
+                                                                              __m256 (*a)[2], __m128i& seen) noexcept {
     CULL_UNROLL(2)
     for (int half = 0; half < 2; ++half) {
       auto const corrections = _mm256_load_si256(reinterpret_cast<__m256i const*>(x.corrections + 8 * half));
@@ -61,7 +62,7 @@ struct fixed_point_avx2 {
       CULL_UNROLL(2)
       for (int r = 0; r < rows; ++r) {
         auto const* const codes = w.codes + r * w.code_step;
-        if constexpr (Ask) ask_for_rows<1>(codes + 64 * half + w.ahead, 0);
+        if constexpr (Ask) ask_for(codes + 64 * half + w.ahead);
         auto const bytes = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.scales + r * w.scale_step));
         if (half == 0) seen = _mm_max_epu8(seen, bytes);
         __m256i code[4];

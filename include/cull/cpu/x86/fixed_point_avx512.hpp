@@ -37,16 +37,18 @@ struct fixed_point_avx512 {
     auto seen = _mm256_setzero_si256();
     auto at = w;
     for (std::int64_t u = 0; u < whole; ++u, at.codes += 128, at.scales += 16) {
-      ask_for_rows<1>(at.scales + u % rows * at.scale_step + at.ahead / 8, 0);  // a line is four units' scales
+      ask_for(at.scales + u % rows * at.scale_step + at.ahead / 8);  // a row's turn comes every four units, which are a line
       add_unit<true>(x[u], at, a, seen);
     }
+    for (auto r = whole; r < rows; ++r) ask_for(w.scales + r * w.scale_step + w.ahead / 8);
     if (whole * unit::columns < columns) {
       strip_tail<rows> const tail{w, whole * unit::columns, columns};
       add_unit<false>(x[whole], tail.strip(), a, seen);
     }
     _mm512_mask_storeu_ps(sums, (1u << rows) - 1, lane_sums_8(a));
-    if (plain(seen)) return;
-    for (int r = 0; r < rows; ++r) sums[r] = fixed_point_product(x, w.codes + r * w.code_step, w.scales + r * w.scale_step, columns);
+    if (plain(seen)) return;  // otherwise, rare as it is, all of them by the same sums written down
+    for (int r = 0; r < rows; ++r)
+      sums[r] = fixed_point_product(x, w.codes + r * w.code_step, w.scales + r * w.scale_step, columns);
   }
 
  private:
@@ -63,8 +65,8 @@ struct fixed_point_avx512 {
       auto const* const codes = (r < 2 ? w.codes : more_codes) + r % 2 * w.code_step;
       auto const* const scales = (r < 2 ? w.scales : more_scales) + r % 2 * w.scale_step;
       if constexpr (Ask) {
-        ask_for_rows<1>(codes + w.ahead, 0);
-        ask_for_rows<1>(codes + w.ahead + 64, 0);
+        ask_for(codes + w.ahead);
+        ask_for(codes + w.ahead + 64);
       }
       auto const bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(scales)));
       seen = _mm256_max_epu8(seen, bytes);

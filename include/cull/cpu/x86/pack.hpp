@@ -18,7 +18,8 @@ CULL_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Where a row's codes and scales go. `streamed`: codes past the caches, as `code_place` writes them.
+/// Where a row's codes and scales go, whether by a kernel or, as on other machines, block by block. `streamed`: codes past the
+/// caches, as `code_place` writes them.
 struct packed_target {
   std::uint8_t* codes;
   std::uint8_t* scales;
@@ -91,8 +92,8 @@ class code_place {
  public:
   explicit code_place(bool streamed) noexcept : streamed_(streamed) {}
 
-  std::uint8_t* begin(std::uint8_t* codes) noexcept { return streamed_ ? beside_ : codes; }
-  void end(std::uint8_t* codes, std::int64_t bytes) const noexcept {
+  inline __attribute__((always_inline)) std::uint8_t* begin(std::uint8_t* codes) noexcept { return streamed_ ? beside_ : codes; }
+  inline __attribute__((always_inline)) void end(std::uint8_t* codes, std::int64_t bytes) const noexcept {
     for (std::int64_t i = 0; streamed_ && i < bytes; i += 16)
       _mm_stream_si128(reinterpret_cast<__m128i*>(codes + i), _mm_load_si128(reinterpret_cast<__m128i const*>(beside_ + i)));
   }

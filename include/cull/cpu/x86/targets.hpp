@@ -18,7 +18,6 @@
 #define CULL_UNROLL(count) CULL_PRAGMA(GCC unroll count)
 
 // Keeps vectors where they are.
-#define CULL_IN_REGISTER(a) asm("" : "+v"(a))
 #define CULL_IN_REGISTERS(a, b, c) asm("" : "+x"(a), "+x"(b), "+x"(c))
 
 #define CULL_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))

@@ -27,7 +27,6 @@
 #include <cpu/emulated/intrinsics.hpp>
 
 #define CULL_UNROLL(count)
-#define CULL_IN_REGISTER(a) static_cast<void>(0)
 #define CULL_IN_REGISTERS(a, b, c) static_cast<void>(0)
 #define CULL_TARGET_AVX2
 #define CULL_TARGET_AVX512
