@@ -69,7 +69,7 @@ with_clang() {
 
   section "ThreadSanitizer"
   configure tsan clang++ -DCULL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo "$quick" -DCULL_SANITIZE=thread -DCULL_BUILD_EXAMPLES=OFF \
-    '-DCULL_TEST_ROOMS=router;expert;saliency'
+    '-DCULL_TEST_ROOMS=router;expert;saliency;cpu'
   ctest --test-dir build/tsan --output-on-failure --no-tests=error -j "$jobs"
 
   section "fuzz targets"
