@@ -111,6 +111,7 @@ concept stored_rows_only = requires {
 template <class Kernel>
 struct weight_rows {
   static constexpr std::int64_t together = 1;
+
   void const* matrix = nullptr;
   void (*decode)(void const* matrix, std::int64_t row, std::int64_t first, std::int64_t columns, std::int64_t ahead,
                  typename Kernel::element* out) = nullptr;
