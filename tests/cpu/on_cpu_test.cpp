@@ -28,6 +28,19 @@ class thread_ids {
   std::set<std::thread::id> ids_;
 };
 
+/// Whether as many threads come as are asked for: each waits for the others, so none can do the share of two.
+bool all_come(cull::thread_pool& pool, int threads) {
+  using clock = std::chrono::steady_clock;
+  std::atomic<int> inside{0}, alone{0};
+  auto const deadline = clock::now() + std::chrono::seconds{20};
+  for_each_index(cull::on_cpu{.threads = threads, .pool = pool}, threads, [&](std::int64_t) {
+    ++inside;
+    while (inside < threads && clock::now() < deadline) std::this_thread::yield();
+    alone += inside < threads ? 1 : 0;
+  });
+  return alone == 0;
+}
+
 bool every_index_once(cull::on_cpu const& exec, std::int64_t size) {
   std::vector<std::atomic<int>> calls(static_cast<std::size_t>(size));
   for_each_index(exec, size, [&](std::int64_t i) { ++calls[static_cast<std::size_t>(i)]; });
@@ -123,15 +136,7 @@ TEST_CASE("thread_pool: threads that still look out for work and threads that sl
   for (int const microseconds : {0, 20, 5000}) {
     cull::thread_pool pool;
     for (int round = 0; round < 20; ++round) {
-      // Each of three waits for the others, so none of them can do two.
-      std::atomic<int> inside{0}, alone{0};
-      auto const deadline = clock::now() + std::chrono::seconds{20};
-      for_each_index(cull::on_cpu{.threads = 3, .pool = pool}, 3, [&](std::int64_t) {
-        ++inside;
-        while (inside < 3 && clock::now() < deadline) std::this_thread::yield();
-        alone += inside < 3 ? 1 : 0;
-      });
-      REQUIRE(alone == 0);
+      REQUIRE(all_come(pool, 3));
       auto const end = clock::now() + std::chrono::microseconds{microseconds};
       while (clock::now() < end) std::this_thread::yield();
     }
@@ -139,19 +144,9 @@ TEST_CASE("thread_pool: threads that still look out for work and threads that sl
 }
 
 TEST_CASE("thread_pool: of those that look out, who came too late for one call comes for the next") {
-  using clock = std::chrono::steady_clock;
   cull::thread_pool pool;
   for (int round = 0; round < 200; ++round) {
-    for (int const threads : {4, 2, 3}) {
-      std::atomic<int> inside{0}, alone{0};
-      auto const deadline = clock::now() + std::chrono::seconds{20};
-      for_each_index(cull::on_cpu{.threads = threads, .pool = pool}, threads, [&](std::int64_t) {
-        ++inside;
-        while (inside < threads && clock::now() < deadline) std::this_thread::yield();
-        alone += inside < threads ? 1 : 0;
-      });
-      REQUIRE(alone == 0);
-    }
+    for (int const threads : {4, 2, 3}) REQUIRE(all_come(pool, threads));
   }
 }
 
